@@ -1,0 +1,1 @@
+"""What the tasks call on the controller: tables, exec, logs, validate, bench."""

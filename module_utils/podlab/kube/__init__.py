@@ -1,0 +1,1 @@
+"""Kubernetes' objects and arithmetic. Pure: no files, no kernel."""

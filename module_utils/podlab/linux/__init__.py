@@ -1,0 +1,1 @@
+"""One file per kernel facility. The only code that touches the kernel."""

@@ -1,0 +1,71 @@
+"""Processes named by pid and start time, never by pid alone (proc(5))."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from . import syscalls
+
+
+def start_time(pid: int) -> int:
+    """Start time of the process in clock ticks since boot (field 22 of /proc/PID/stat); 0 when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            text = file.read()
+    except OSError:
+        return 0
+    # The command name may hold blanks and brackets: count fields after the last one.
+    fields = text.rpartition(")")[2].split()
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def alive(pid: int, started: int) -> bool:
+    """True when process pid runs (is no zombie) and is the one that started at that tick."""
+    return pid > 0 and started > 0 and start_time(pid) == started
+
+
+def kill(pid: int, started: int, number: int = signal.SIGKILL) -> bool:
+    """Send a signal to exactly this process; False when it is gone already.
+
+    The descriptor is taken first and the start time compared after, so a reused pid is never hit.
+    """
+    try:
+        fd = syscalls.pidfd_open(pid)
+    except ProcessLookupError:
+        return False
+    try:
+        if not alive(pid, started):
+            return False
+        syscalls.pidfd_send_signal(fd, number)
+        return True
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def children(pid: int) -> list[int]:
+    """Pids of the direct children, as the reader's PID namespace numbers them."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return [int(word) for word in file.read().split()]
+    except OSError:
+        return []
+
+
+def namespace_pid(pid: int) -> int:
+    """The pid that the process has in its own, innermost PID namespace (NSpid); 0 when it is gone."""
+    return ns_pids(pid)[-1]
+
+
+def ns_pids(pid: int) -> list[int]:
+    """The pids of the process from the reader's PID namespace inwards (NSpid); [0] when it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("NSpid:"):
+                    return [int(word) for word in line.split()[1:]]
+    except OSError:
+        pass
+    return [0]

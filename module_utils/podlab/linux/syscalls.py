@@ -1,0 +1,201 @@
+"""The system calls that Python 3.9 does not offer, by ctypes.
+
+Every function raises OSError with errno and the call's name. Sources: the man page of each call, section 2.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# Name in /proc/PID/ns -> clone flag. Order is the order in which to join: user first, mount last.
+NAMESPACES = {
+    "user": CLONE_NEWUSER,
+    "cgroup": CLONE_NEWCGROUP,
+    "ipc": CLONE_NEWIPC,
+    "uts": CLONE_NEWUTS,
+    "net": CLONE_NEWNET,
+    "pid": CLONE_NEWPID,
+    "time": CLONE_NEWTIME,
+    "mnt": CLONE_NEWNS,
+}
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
+MS_REMOUNT = 32
+MS_NOATIME = 1024
+MS_NODIRATIME = 2048
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 16384
+MS_SILENT = 32768
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+MS_RELATIME = 1 << 21
+MS_STRICTATIME = 1 << 24
+
+MNT_FORCE = 1
+MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+CLOSE_RANGE_CLOEXEC = 4
+
+# The same on every architecture since Linux 5.1's unified numbers.
+_SYS_PIDFD_SEND_SIGNAL = 424
+_SYS_PIDFD_OPEN = 434
+_SYS_CLOSE_RANGE = 436
+_SYS_OPENAT2 = 437
+
+# number of pivot_root, capget, capset, clone, keyctl
+_NUMBERS = {
+    "x86_64": (155, 125, 126, 56, 250),
+    "aarch64": (41, 90, 91, 220, 219),
+}
+try:
+    _SYS_PIVOT_ROOT, _SYS_CAPGET, _SYS_CAPSET, _SYS_CLONE, _SYS_KEYCTL = _NUMBERS[platform.machine()]
+except KeyError:
+    _SYS_PIVOT_ROOT = _SYS_CAPGET = _SYS_CAPSET = _SYS_CLONE = _SYS_KEYCTL = -1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _check(result: int, name: str, *about: object) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        words = " ".join(str(word) for word in about)
+        raise OSError(number, f"{name} {words}: {os.strerror(number)}".replace(" :", ":"))
+    return result
+
+
+def _syscall(name: str, number: int, *args: object) -> int:
+    if number < 0:
+        raise OSError(38, f"{name}: no system call number known for {platform.machine()}")
+    words = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
+    return _check(_libc.syscall(ctypes.c_long(number), *words), name)
+
+
+def unshare(flags: int) -> None:
+    """Leave the namespaces named by the CLONE_NEW* flags for new ones (unshare(2))."""
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare", hex(flags))
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """Join the namespace (or, of a pidfd, all that flags name) behind fd (setns(2))."""
+    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)), "setns", fd, hex(flags))
+
+
+def clone(flags: int) -> int:
+    """Fork into new namespaces: the child's pid in the parent, 0 in the child (clone(2)).
+
+    flags: CLONE_NEW* only; SIGCHLD is added. Python's own fork hooks do not run: the child of a single-threaded
+    process may do what it likes, of any other it must only exec.
+    """
+    return _syscall("clone", _SYS_CLONE, flags | 17, 0, 0, 0, 0)
+
+
+def mount(source: str | None, target: str, fstype: str | None, flags: int = 0, data: str | None = None) -> None:
+    """mount(2). Strings are paths and options as that call takes them; data is at most one page."""
+
+    def encode(text: str | None) -> bytes | None:
+        return None if text is None else os.fsencode(text)
+
+    result = _libc.mount(encode(source), encode(target), encode(fstype), ctypes.c_ulong(flags), encode(data))
+    _check(result, "mount", fstype or "", source or "", "on", target)
+
+
+def umount(target: str, flags: int = 0) -> None:
+    """umount2(2)."""
+    _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)), "umount", target)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    """pivot_root(2)."""
+    _syscall("pivot_root", _SYS_PIVOT_ROOT, os.fsencode(new_root), os.fsencode(put_old))
+
+
+def sethostname(name: str) -> None:
+    """Set the host name of this UTS namespace (sethostname(2)); at most 64 bytes."""
+    raw = name.encode()
+    _check(_libc.sethostname(raw, ctypes.c_size_t(len(raw))), "sethostname", name)
+
+
+def setdomainname(name: str) -> None:
+    """Set the NIS domain name of this UTS namespace (setdomainname(2)); at most 64 bytes."""
+    raw = name.encode()
+    _check(_libc.setdomainname(raw, ctypes.c_size_t(len(raw))), "setdomainname", name)
+
+
+def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 0) -> int:
+    """prctl(2) with integer arguments."""
+    args = [ctypes.c_ulong(arg) for arg in (arg2, arg3, arg4, arg5)]
+    return _check(_libc.prctl(ctypes.c_int(option), *args), "prctl", option)
+
+
+def pidfd_open(pid: int) -> int:
+    """A descriptor for process pid, readable when it has ended (pidfd_open(2))."""
+    return _syscall("pidfd_open", _SYS_PIDFD_OPEN, pid, 0)
+
+
+def pidfd_send_signal(pidfd: int, number: int) -> None:
+    """Send signal number to the process behind pidfd (pidfd_send_signal(2))."""
+    _syscall("pidfd_send_signal", _SYS_PIDFD_SEND_SIGNAL, pidfd, number, 0, 0)
+
+
+def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
+    """Close (or with CLOSE_RANGE_CLOEXEC mark) descriptors first to last, inclusive (close_range(2))."""
+    _syscall("close_range", _SYS_CLOSE_RANGE, first, last, flags)
+
+
+RESOLVE_NO_MAGICLINKS = 0x02
+RESOLVE_NO_SYMLINKS = 0x04
+RESOLVE_BENEATH = 0x08
+RESOLVE_IN_ROOT = 0x10
+
+
+def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Open path below dirfd with the RESOLVE_* restrictions (openat2(2)). O_CLOEXEC is added."""
+    how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    return _syscall("openat2", _SYS_OPENAT2, dirfd, os.fsencode(path), how, len(how))
+
+
+_CAP_VERSION_3 = 0x20080522
+
+
+def capset(effective: int, permitted: int, inheritable: int) -> None:
+    """Set this process's capability sets from 64-bit masks (capset(2))."""
+    header = struct.pack("Ii", _CAP_VERSION_3, 0)
+    low = struct.pack("III", effective & 0xFFFFFFFF, permitted & 0xFFFFFFFF, inheritable & 0xFFFFFFFF)
+    high = struct.pack("III", effective >> 32, permitted >> 32, inheritable >> 32)
+    _syscall("capset", _SYS_CAPSET, header, low + high)
+
+
+def join_session_keyring() -> None:
+    """Leave the inherited session keyring for a new, anonymous one (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING)."""
+    _syscall("keyctl", _SYS_KEYCTL, 1, 0, 0, 0, 0)

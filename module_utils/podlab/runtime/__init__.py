@@ -1,0 +1,1 @@
+"""Node, sandbox, container, supervisor: `linux` put together as `kube` says."""
