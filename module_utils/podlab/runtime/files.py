@@ -1,0 +1,42 @@
+"""Small files, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+
+def write_text(path: str, text: str, mode: int = 0o644) -> None:
+    """Replace the file by one with this text: a reader sees the old or the new one, never a part (rename(2))."""
+    temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.getpid()}"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(fd, mode)
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+
+
+def write_json(path: str, data: Any, mode: int = 0o600) -> None:
+    """The same, for plain data."""
+    write_text(path, json.dumps(data, separators=(",", ":")), mode)
+
+
+def read_text(path: str, default: str = "") -> str:
+    """Content of the file, or the default when there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return default
+
+
+def read_json(path: str, default: Any = None) -> Any:
+    """Plain data of the file; the default when there is none or it was cut off (a machine that lost power)."""
+    text = read_text(path)
+    try:
+        return json.loads(text) if text else default
+    except ValueError:
+        return default

@@ -1,0 +1,281 @@
+"""A kind-like node: namespaces held by a pause process, and the way in.
+
+The node shares the machine's file tree; what must be its own (/proc, /sys, /run, /var/log, names) is mounted over it
+in the node's mount namespace, so that everything goes when the namespace goes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any, Callable, Mapping, NamedTuple
+
+from ..errors import PodlabError
+from ..linux import cgroup, process, syscalls
+from ..linux.mountinfo import mounts
+from . import paths
+from .files import write_json, write_text
+from .pause import pause_binary
+
+# Joined in this order: the mount namespace last, since the others are opened through the machine's /proc.
+JOINED = ("cgroup", "ipc", "uts", "net", "pid", "mnt")
+
+
+class Mounted(NamedTuple):
+    """One mount of a node: what a person would give to mount(8)."""
+
+    source: str
+    target: str
+    fstype: str  # "" for a bind
+    flags: int
+    data: str = ""
+
+
+def node_mounts(cluster: str, node: Mapping[str, Any], hierarchies: cgroup.Hierarchies) -> list[Mounted]:
+    """The mounts that make the machine's tree a node's, in order. Pure but for what the machine has mounted."""
+    state = paths.node_dir(cluster, node["name"])
+    safe = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    bind = syscalls.MS_BIND
+    made = [
+        Mounted("proc", "/proc", "proc", safe),
+        Mounted("sysfs", "/sys", "sysfs", safe),
+        Mounted("tmpfs", "/sys/fs/cgroup", "tmpfs", safe, "mode=755"),
+        *(
+            Mounted("cgroup", f"/sys/fs/cgroup/{name}" if name else "/sys/fs/cgroup", fstype, safe, options)
+            for name, fstype, options in cgroup_mounts(hierarchies)
+        ),
+        Mounted("tmpfs", "/dev/shm", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=1777,size=67108864"),
+        Mounted("tmpfs", "/var/log", "tmpfs", safe, "mode=755"),
+        Mounted(paths.node_log_dir(cluster, node["name"]), "/var/log/pods", "", bind),
+        Mounted(f"{state}/run", "/run", "", bind),
+        Mounted(paths.cluster_dir(cluster), f"/run/podlab/{cluster}", "", bind),
+        Mounted(paths.dns_dir(cluster), paths.NODE_DNS_DIR, "", bind),
+        Mounted(f"{state}/cni-ipam-state", "/run/cni-ipam-state", "", bind),
+        *(Mounted(f"{state}/{name}", f"/etc/{name}", "", bind) for name in ("hostname", "hosts", "resolv.conf")),
+    ]
+    for extra in node.get("mounts", ()):
+        made.append(Mounted(extra["host_path"], extra["container_path"], "", bind | syscalls.MS_REC))
+        if extra.get("read_only"):
+            remount = bind | syscalls.MS_REMOUNT | syscalls.MS_RDONLY
+            made.append(Mounted("none", extra["container_path"], "", remount))
+    return made
+
+
+def cgroup_mounts(hierarchies: cgroup.Hierarchies) -> list[tuple[str, str, str]]:
+    """(directory below /sys/fs/cgroup, type, options) of each hierarchy, as the machine has them."""
+    found = []
+    for mount in mounts():
+        if mount.fstype == "cgroup":
+            named = [word for word in mount.super_options if word not in ("rw", "ro") and "=" not in word]
+            names = [word for word in mount.super_options if word.startswith("name=")]
+            found.append((os.path.basename(mount.target), "cgroup", ",".join(named + names)))
+        elif mount.fstype == "cgroup2":
+            name = os.path.basename(mount.target)
+            found.append(("" if name == "cgroup" else name, "cgroup2", ""))
+    return found
+
+
+def create(cluster: str, node: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    """Make the node's namespaces around its pause process; return its record (node.json).
+
+    node: Node as a dict. files: content of hostname, hosts and resolv.conf.
+    Raises PodlabError when the network namespace is missing or a mount is refused; nothing is left then.
+    """
+    name = node["name"]
+    hierarchies = cgroup.detect()
+    _prepare_directories(cluster, name, files)
+    cgroup_path = paths.node_cgroup(cluster, name)
+    hierarchies.create(f"{cgroup_path}/init")
+    wanted = node_mounts(cluster, node, hierarchies)
+    pause = pause_binary()
+
+    def body(report: Callable[[int], None]) -> None:
+        netns = os.open(f"/run/netns/{paths.node_netns(name)}", os.O_RDONLY | os.O_CLOEXEC)
+        syscalls.setns(netns, syscalls.CLONE_NEWNET)
+        # Into the node's cgroup first: a cgroup namespace has its root where its maker was.
+        hierarchies.attach(cgroup_path, os.getpid())
+        syscalls.unshare(
+            syscalls.CLONE_NEWCGROUP | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
+        )
+        init = open_files(hierarchies, f"{cgroup_path}/init")
+        read, write = os.pipe()
+        pid = syscalls.clone(syscalls.CLONE_NEWPID)
+        if pid == 0:
+            _become_node(name, wanted, init, pause, write)
+        os.close(write)
+        failed = os.read(read, 4096)
+        if failed:
+            raise OSError(0, failed.decode())
+        report(pid)
+
+    pid = _in_child(body)
+    record = {
+        "name": name,
+        "role": node["role"],
+        "index": node["index"],
+        "address": node["address"],
+        "pod_cidr": node["pod_cidr"],
+        "labels": dict(node.get("labels", {})),
+        "taints": list(node.get("taints", ())),
+        "pid": pid,
+        "start": process.start_time(pid),
+        "cluster": cluster,
+    }
+    write_json(paths.node_file(cluster, name), record)
+    return record
+
+
+def open_files(hierarchies: cgroup.Hierarchies, path: str) -> list[int]:
+    """Descriptors of the cgroup.procs files of path: a process can join by them after it has left this tree."""
+    return [os.open(file, os.O_WRONLY | os.O_CLOEXEC) for file in hierarchies.procs_files(path)]
+
+
+def _prepare_directories(cluster: str, name: str, files: Mapping[str, str]) -> None:
+    state = paths.node_dir(cluster, name)
+    for directory in (
+        f"{state}/run/podlab/{cluster}",
+        f"{state}/run/{os.path.basename(paths.NODE_DNS_DIR)}",
+        f"{state}/run/cni-ipam-state",
+        f"{state}/run/netns",
+        f"{state}/run/lock",
+        paths.ipam_dir(cluster, name),
+        paths.dns_dir(cluster),
+        paths.node_log_dir(cluster, name),
+    ):
+        os.makedirs(directory, exist_ok=True)
+    for file, text in files.items():
+        write_text(f"{state}/{file}", text)
+
+
+def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: str, report: int) -> None:
+    """In the clone: mounts, name, cgroup, then pause. Never returns."""
+    try:
+        os.setsid()
+        for fd in init:
+            os.write(fd, b"0")
+        syscalls.sethostname(name)
+        exe = os.open(pause, os.O_RDONLY | os.O_CLOEXEC)
+        # Slave: unmounting on the machine reaches us. Shared again: Bidirectional mounts of pods reach the node.
+        syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+        syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SHARED)
+        _forget_netns_mounts()
+        for mount in wanted:
+            _mount(mount)
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.umask(0o022)
+        os.chdir("/")
+        _reset_signals()
+        syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
+        os.execve(exe, ["/pause"], {})
+    except BaseException as error:
+        os.write(report, f"node {name}: {error}".encode()[:4096])
+        os._exit(1)
+
+
+def _forget_netns_mounts() -> None:
+    # Copies of the machine's pinned namespaces would keep them alive after their removal there.
+    for mount in mounts():
+        if mount.target.startswith("/run/netns/"):
+            syscalls.umount(mount.target, syscalls.MNT_DETACH)
+
+
+def _mount(mount: Mounted) -> None:
+    if mount.fstype or mount.target.startswith(("/run/", "/var/log/")):
+        os.makedirs(mount.target, exist_ok=True)
+    elif not os.path.exists(mount.target):
+        if mount.target.startswith("/etc/"):
+            return
+        raise PodlabError(
+            f"extraMounts: {mount.target} does not exist on this machine, whose file tree the node shares. "
+            f"Create it, or mount on a path that exists"
+        )
+    syscalls.mount(mount.source, mount.target, mount.fstype or None, mount.flags, mount.data or None)
+
+
+def _reset_signals() -> None:
+    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _in_child(body: Callable[[Callable[[int], None]], None]) -> int:
+    """Run body in a forked child; return the number that it reports. Raises PodlabError with its error."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        try:
+            body(lambda number: _send(write, f"ok {number}"))
+            os._exit(0)
+        except BaseException as error:
+            _send(write, f"failed {error}")
+            os._exit(1)
+    os.close(write)
+    with os.fdopen(read, encoding="utf-8", errors="replace") as file:
+        word, _, rest = file.read().partition(" ")
+    os.waitpid(child, 0)
+    if word != "ok":
+        raise PodlabError(f"Cannot make the node: {rest or 'its process ended without a word'}")
+    return int(rest)
+
+
+def _send(fd: int, text: str) -> None:
+    os.write(fd, text.encode()[:4096])
+
+
+def enter(record: Mapping[str, Any]) -> None:
+    """Join the node's namespaces and cgroup; children forked afterwards are in its PID namespace.
+
+    record: the node's node.json. Raises PodlabError when the node is not running.
+    The process must be single-threaded (setns(2) refuses a mount namespace otherwise).
+    """
+    pid = record["pid"]
+    fds = []
+    for name in JOINED:
+        try:
+            fds.append((os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), syscalls.NAMESPACES[name]))
+        except OSError:
+            break
+    # Compared after the descriptors are open: a pid that was reused in between is noticed.
+    if len(fds) < len(JOINED) or not process.alive(pid, record["start"]):
+        raise PodlabError(f"Node {record['name']} is not running. Bring it back: ./lab up")
+    hierarchies = cgroup.detect()
+    hierarchies.attach(f"{paths.node_cgroup(record['cluster'], record['name'])}/init", os.getpid())
+    for fd, flag in fds:
+        syscalls.setns(fd, flag)
+        os.close(fd)
+
+
+def run_inside(record: Mapping[str, Any], body: Callable[[], int]) -> int:
+    """Run body in a process of the node (its PID namespace included); return its exit code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    outer = os.fork()
+    if outer == 0:
+        code = 255
+        try:
+            enter(record)
+            inner = os.fork()
+            if inner == 0:
+                os._exit(_guarded(body))
+            code = _exit_code(os.waitpid(inner, 0)[1])
+        except PodlabError as error:
+            print(f"podlab: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+    return _exit_code(os.waitpid(outer, 0)[1])
+
+
+def _guarded(body: Callable[[], int]) -> int:
+    try:
+        return body()
+    except (PodlabError, OSError) as error:
+        print(f"podlab: {error}", file=sys.stderr, flush=True)
+        return 255
+
+
+def _exit_code(status: int) -> int:
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
