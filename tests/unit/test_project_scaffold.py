@@ -1,0 +1,86 @@
+"""The scaffolding itself: a snapshot that misses a change, or a runner that hides a failure, would hide everything."""
+
+from __future__ import annotations
+
+import pathlib
+import textwrap
+
+import pytest
+from support import module_runner, snapshot
+
+MODULE = """
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.podlab.errors import PodlabError
+
+def main():
+    module = AnsibleModule({"word": {"type": "str", "required": True}}, supports_check_mode=True)
+    module.warn("mind the gap")
+    if module.params["word"] == "bad":
+        module.fail_json(msg=str(PodlabError("word must not be bad")))
+    module.exit_json(changed=False, word=module.params["word"], check=module.check_mode, diff={"on": module._diff})
+"""
+
+
+@pytest.fixture
+def module_file(tmp_path: pathlib.Path) -> pathlib.Path:
+    path = tmp_path / "podlab_sample.py"
+    path.write_text(textwrap.dedent(MODULE))
+    return path
+
+
+def run(path: pathlib.Path, **args: object) -> dict[str, object]:
+    return module_runner.run(path, args, check=True, diff=True, tmp=str(path.parent))
+
+
+def test_module_result_carries_modes_and_plain_warnings(module_file: pathlib.Path) -> None:
+    result = run(module_file, word="good")
+    assert (result["word"], result["check"], result["diff"]) == ("good", True, {"on": True})
+    assert result["warnings"] == ["mind the gap"]
+    # A second run starts afresh.
+    assert run(module_file, word="good")["warnings"] == ["mind the gap"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [({"word": "bad"}, "word must not be bad"), ({}, "missing required arguments: word")],
+)
+def test_failed_module_is_a_result(module_file: pathlib.Path, args: dict[str, str], message: str) -> None:
+    result = run(module_file, **args)
+    assert result["failed"] is True
+    assert result["msg"] == message
+
+
+def test_module_that_does_not_exit_is_found(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "podlab_silent.py"
+    path.write_text("def main():\n    pass\n")
+    with pytest.raises(AssertionError, match="returned without exit_json"):
+        run(path)
+
+
+def test_both_names_of_the_package_import() -> None:
+    import ansible.module_utils.podlab.errors as on_target
+    import podlab.errors as on_controller
+
+    assert on_target.__file__ == on_controller.__file__
+
+
+BEFORE = {"link": {"eth0": "up", "lo": "up"}, "file": {"/etc/hosts": "mode 100644"}}
+
+
+@pytest.mark.parametrize(
+    ("after", "line"),
+    [
+        ({**BEFORE, "link": {**BEFORE["link"], "veth1": "up"}}, "link: appeared: veth1 up"),
+        ({**BEFORE, "link": {"lo": "up"}}, "link: disappeared: eth0 up"),
+        ({**BEFORE, "link": {"eth0": "down", "lo": "up"}}, "link: changed: eth0: 'up' -> 'down'"),
+        ({**BEFORE, "file": {}}, "file: disappeared: /etc/hosts mode 100644"),
+    ],
+)
+def test_snapshot_names_each_difference(after: snapshot.Snapshot, line: str) -> None:
+    assert snapshot.differences(BEFORE, after) == [line]
+    with pytest.raises(AssertionError, match="The machine changed"):
+        snapshot.assert_same(BEFORE, after)
+
+
+def test_snapshot_equal_is_silent() -> None:
+    snapshot.assert_same(BEFORE, {section: dict(names) for section, names in BEFORE.items()})
