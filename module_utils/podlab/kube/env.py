@@ -1,0 +1,131 @@
+"""A container's environment: order, precedence, Service variables and $(VAR) expansion.
+
+Sources: k8s pkg/kubelet/kubelet_pods.go (makeEnvironmentVariables), pkg/kubelet/envvars, third_party/forked/golang/
+expansion; containerd's buildLinuxSpec. The pod supervisor imports this file, hence no import that costs memory.
+
+An entry of a configuration's `env` is {"name", "value", "source"} or {"name", "field", "source"}. The sources:
+"image" (default PATH, HOSTNAME and the image's Env; never expanded, never seen by $(VAR)), "pod" (the manifest's env;
+expanded), "field" (a value of the downward API; not expanded), "service" (Service variables).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def expand(text: str, mapping: Mapping[str, str]) -> str:
+    """Replace $(NAME) by its value; $$ is a plain $; an unknown $(NAME) stays as it is."""
+    out = []
+    at = 0
+    while at < len(text):
+        following = text[at + 1 : at + 2]
+        if text[at] != "$" or following not in ("$", "("):
+            out.append(text[at])
+            at += 1
+            continue
+        if following == "$":
+            out.append("$")
+            at += 2
+            continue
+        end = text.find(")", at + 2)
+        if end < 0:
+            out.append("$(")
+            at += 2
+            continue
+        name = text[at + 2 : end]
+        out.append(mapping.get(name, f"$({name})"))
+        at = end + 1
+    return "".join(out)
+
+
+def container_env(container: Mapping[str, Any], facts: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The final environment of a container at its start.
+
+    container: an entry of the configuration's `containers`.
+    facts: values of the fields that are known only now ("status.podIP", "status.podIPs").
+    A name that comes again keeps its place and takes the new value, as the runtime does it.
+    """
+    final: dict[str, str] = {}
+    final.update(_image_env(container))
+    final.update(kubelet_env(container, facts))
+    return list(final.items())
+
+
+def container_argv(container: Mapping[str, Any], facts: Mapping[str, str]) -> list[str]:
+    """The final argv of a container: $(VAR) of its `command` expanded by the pod's env and Service variables only."""
+    known = kubelet_env(container, facts)
+    return [expand(word, known) for word in container["command"]]
+
+
+def kubelet_env(container: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, str]:
+    """What kubelet adds to the image's environment, the manifest's env, then Service variables not yet set."""
+    services = {entry["name"]: entry["value"] for entry in container["env"] if entry["source"] == "service"}
+    own: dict[str, str] = {}
+    for entry in container["env"]:
+        if entry["source"] == "pod":
+            own[entry["name"]] = expand(entry["value"], {**services, **own})
+        elif entry["source"] == "field":
+            own[entry["name"]] = entry["value"] if "value" in entry else facts[entry["field"]]
+    for name, value in services.items():
+        own.setdefault(name, value)
+    return own
+
+
+def _image_env(container: Mapping[str, Any]) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container["env"] if entry["source"] == "image"}
+
+
+def image_entries(image_env: Iterable[str], hostname: str) -> list[dict[str, str]]:
+    """The entries below the manifest's: a default PATH if the image has none, HOSTNAME, then the image's Env."""
+    pairs = [text.partition("=")[::2] for text in image_env]
+    base = [("HOSTNAME", hostname), *pairs]
+    if not any(name == "PATH" for name, _ in pairs):
+        base.insert(0, ("PATH", DEFAULT_PATH))
+    return [{"name": name, "value": value, "source": "image"} for name, value in base]
+
+
+def service_entries(
+    services: Iterable[Mapping[str, Any]], namespace: str, enable_service_links: bool = True
+) -> list[dict[str, str]]:
+    """The Service variables of a pod: Services of its namespace with a ClusterIP, and default/kubernetes always."""
+    seen: dict[str, Mapping[str, Any]] = {}
+    for service in services:
+        metadata = service["metadata"]
+        if service["spec"].get("clusterIP") in (None, "", "None"):
+            continue
+        if metadata["namespace"] == namespace and enable_service_links:
+            seen[metadata["name"]] = service
+        elif (metadata["namespace"], metadata["name"]) == ("default", "kubernetes"):
+            seen.setdefault("kubernetes", service)
+    pairs = [pair for name in sorted(seen) for pair in _service_variables(seen[name])]
+    return [{"name": name, "value": value, "source": "service"} for name, value in pairs]
+
+
+def _service_variables(service: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The variables of one Service (envvars.go): host, ports, then the Docker link style."""
+    prefix = _variable(service["metadata"]["name"])
+    address = service["spec"]["clusterIP"]
+    ports = service["spec"]["ports"]
+    pairs = [(f"{prefix}_SERVICE_HOST", address), (f"{prefix}_SERVICE_PORT", str(ports[0]["port"]))]
+    pairs += [(f"{prefix}_SERVICE_PORT_{_variable(p['name'])}", str(p["port"])) for p in ports if p.get("name")]
+    for number, port in enumerate(ports):
+        protocol = port.get("protocol", "TCP")
+        host = f"[{address}]" if ":" in address else address
+        url = f"{protocol.lower()}://{host}:{port['port']}"
+        link = f"{prefix}_PORT_{port['port']}_{protocol.upper()}"
+        if number == 0:
+            pairs.append((f"{prefix}_PORT", url))
+        pairs += [
+            (link, url),
+            (f"{link}_PROTO", protocol.lower()),
+            (f"{link}_PORT", str(port["port"])),
+            (f"{link}_ADDR", address),
+        ]
+    return pairs
+
+
+def _variable(name: str) -> str:
+    return name.upper().replace("-", "_")

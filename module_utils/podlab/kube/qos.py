@@ -1,0 +1,132 @@
+"""Quality of service: classes, cgroup values and OOM scores, as kubelet computes them.
+
+Sources: k8s pkg/apis/core/v1/helper/qos, pkg/kubelet/cm/helpers_linux.go, pkg/kubelet/qos/policy.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from . import quantity
+
+GUARANTEED = "Guaranteed"
+BURSTABLE = "Burstable"
+BEST_EFFORT = "BestEffort"
+
+MIN_SHARES = 2
+MAX_SHARES = 262144
+QUOTA_PERIOD_US = 100000
+MIN_QUOTA_US = 1000
+
+GUARANTEED_OOM_SCORE = -997
+BEST_EFFORT_OOM_SCORE = 1000
+
+HUGEPAGES = "hugepages-"
+
+
+class Resources(NamedTuple):
+    """One container's requests and limits. CPU in thousandths of a core, memory and hugepages in bytes."""
+
+    cpu_request: int
+    cpu_limit: int | None
+    memory_request: int
+    memory_limit: int | None
+    hugepages: Mapping[str, int]
+
+
+def resources(container: Mapping[str, Any]) -> Resources:
+    """The numbers of a container; a request that is not set equals the limit (API server's default)."""
+    wanted = container.get("resources") or {}
+    limits = wanted.get("limits") or {}
+    requests = {**limits, **(wanted.get("requests") or {})}
+    return Resources(
+        cpu_request=quantity.milli(requests.get("cpu", 0)),
+        cpu_limit=quantity.milli(limits["cpu"]) if "cpu" in limits else None,
+        memory_request=quantity.whole(requests.get("memory", 0)),
+        memory_limit=quantity.whole(limits["memory"]) if "memory" in limits else None,
+        hugepages={
+            page_size(name): quantity.whole(value) for name, value in limits.items() if name.startswith(HUGEPAGES)
+        },
+    )
+
+
+def qos_class(containers: Iterable[Mapping[str, Any]]) -> str:
+    """Guaranteed, Burstable or BestEffort. Only CPU and memory count, and a value of zero counts as not set."""
+    all_resources = [resources(container) for container in containers]
+    if not any(r.cpu_request or r.cpu_limit or r.memory_request or r.memory_limit for r in all_resources):
+        return BEST_EFFORT
+    if all(
+        r.cpu_limit and r.memory_limit and r.cpu_limit == r.cpu_request and r.memory_limit == r.memory_request
+        for r in all_resources
+    ):
+        return GUARANTEED
+    return BURSTABLE
+
+
+def cpu_shares(milli_cpu: int) -> int:
+    """cgroup v1 cpu.shares for a CPU request in thousandths of a core."""
+    return max(MIN_SHARES, min(MAX_SHARES, milli_cpu * 1024 // 1000))
+
+
+def cpu_quota_us(milli_cpu: int | None) -> int | None:
+    """CFS quota in microseconds per 100 ms period for a CPU limit; None is no limit."""
+    if not milli_cpu:
+        return None
+    return max(MIN_QUOTA_US, milli_cpu * QUOTA_PERIOD_US // 1000)
+
+
+def container_values(container: Mapping[str, Any]) -> dict[str, Any]:
+    """The cgroup values of a container, as kubelet hands them to the runtime."""
+    own = resources(container)
+    return {
+        "cpu_shares": cpu_shares(own.cpu_request),
+        "cpu_quota_us": cpu_quota_us(own.cpu_limit),
+        "memory_limit": own.memory_limit or None,
+        "hugepages": dict(own.hugepages),
+    }
+
+
+def pod_values(containers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The cgroup values of the pod level: a limit holds only if every container has one."""
+    all_resources = [resources(container) for container in containers]
+    cpu_limits = [r.cpu_limit for r in all_resources if r.cpu_limit]
+    memory_limits = [r.memory_limit for r in all_resources if r.memory_limit]
+    hugepages: dict[str, int] = {}
+    for own in all_resources:
+        for size, limit in own.hugepages.items():
+            hugepages[size] = hugepages.get(size, 0) + limit
+    return {
+        "cpu_shares": cpu_shares(sum(r.cpu_request for r in all_resources)),
+        "cpu_quota_us": cpu_quota_us(sum(cpu_limits)) if len(cpu_limits) == len(all_resources) else None,
+        "memory_limit": sum(memory_limits) if len(memory_limits) == len(all_resources) else None,
+        "hugepages": hugepages,
+    }
+
+
+def oom_score_adj(qos: str, memory_request: int, node_memory: int) -> int:
+    """A container's oom_score_adj. memory_request and node_memory in bytes."""
+    if qos == GUARANTEED:
+        return GUARANTEED_OOM_SCORE
+    if qos == BEST_EFFORT:
+        return BEST_EFFORT_OOM_SCORE
+    score = 1000 - 1000 * memory_request // node_memory
+    return max(1000 + GUARANTEED_OOM_SCORE, min(BEST_EFFORT_OOM_SCORE - 1, score))
+
+
+def cgroup_parent(qos: str, uid: str) -> str:
+    """The pod's cgroup below the node's root: kind's cgroupRoot /kubelet, cgroupfs driver.
+
+    A Guaranteed pod has no level of its class.
+    """
+    level = "" if qos == GUARANTEED else f"{qos.lower()}/"
+    return f"kubelet/kubepods/{level}pod{uid}"
+
+
+def page_size(resource: str) -> str:
+    """The kernel's name of a huge page size: "hugepages-2Mi" is "2MB" in hugetlb.2MB.limit_in_bytes."""
+    size = quantity.whole(resource[len(HUGEPAGES) :])
+    for unit, power in (("GB", 30), ("MB", 20), ("KB", 10)):
+        if size >= 2**power:
+            return f"{size >> power}{unit}"
+    return f"{size}B"
