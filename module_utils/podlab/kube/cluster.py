@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from .kindconfig import Config
+from .kind_types import Config
 
 # `uname -m` -> the value of kubernetes.io/arch (Go's GOARCH).
 ARCHITECTURES = {

@@ -1,91 +1,12 @@
-"""kind's cluster config, kind.x-k8s.io/v1alpha4: its records and the way in.
-
-Source: https://kind.sigs.k8s.io/docs/user/configuration/ and kind's pkg/apis/config/v1alpha4.
-"""
+"""The way in for kind's cluster config: text to a checked Config, with every problem at once."""
 
 from __future__ import annotations
 
-from typing import Mapping, NamedTuple
-
 from ..errors import Problem
-
-KIND = "Cluster"
-API_VERSION = "kind.x-k8s.io/v1alpha4"
-DEFAULT_NAME = "kind"
-
-DEFAULT_SUBNETS = {
-    # ipFamily -> (podSubnet, serviceSubnet)
-    "ipv4": ("10.244.0.0/16", "10.96.0.0/16"),
-    "ipv6": ("fd00:10:244::/56", "fd00:10:96::/112"),
-    "dual": ("10.244.0.0/16,fd00:10:244::/56", "10.96.0.0/16,fd00:10:96::/112"),
-}
-
-
-class JSON6902(NamedTuple):
-    """One JSON patch, for an object of a group, version and kind."""
-
-    group: str = ""
-    version: str = ""
-    kind: str = ""
-    patch: str = ""
-
-
-class ExtraMount(NamedTuple):
-    """A path of the machine that a node shows."""
-
-    container_path: str = ""
-    host_path: str = ""
-    read_only: bool = False
-    selinux_relabel: bool = False
-    propagation: str = ""  # "" | None | HostToContainer | Bidirectional
-
-
-class PortMapping(NamedTuple):
-    """A port of the machine that leads to a port of a node."""
-
-    container_port: int = 0
-    host_port: int = 0
-    listen_address: str = ""
-    protocol: str = ""  # "" | TCP | UDP | SCTP
-
-
-class NodeConfig(NamedTuple):
-    """One item of nodes."""
-
-    role: str = "control-plane"
-    image: str = ""
-    labels: Mapping[str, str] = {}
-    extra_mounts: tuple[ExtraMount, ...] = ()
-    extra_port_mappings: tuple[PortMapping, ...] = ()
-    kubeadm_config_patches: tuple[str, ...] = ()
-    kubeadm_config_patches_json6902: tuple[JSON6902, ...] = ()
-
-
-class Networking(NamedTuple):
-    """The networking section."""
-
-    ip_family: str = "ipv4"
-    api_server_port: int = 0
-    api_server_address: str = "127.0.0.1"
-    pod_subnet: str = DEFAULT_SUBNETS["ipv4"][0]
-    service_subnet: str = DEFAULT_SUBNETS["ipv4"][1]
-    disable_default_cni: bool = False
-    kube_proxy_mode: str = "iptables"
-    dns_search: tuple[str, ...] | None = None  # None: the machine's, (): none
-
-
-class Config(NamedTuple):
-    """The whole config, with kind's defaults filled in."""
-
-    name: str = DEFAULT_NAME
-    nodes: tuple[NodeConfig, ...] = (NodeConfig(),)
-    networking: Networking = Networking()
-    feature_gates: Mapping[str, bool] = {}
-    runtime_config: Mapping[str, str] = {}
-    kubeadm_config_patches: tuple[str, ...] = ()
-    kubeadm_config_patches_json6902: tuple[JSON6902, ...] = ()
-    containerd_config_patches: tuple[str, ...] = ()
-    containerd_config_patches_json6902: tuple[JSON6902, ...] = ()
+from .kind_lints import lint
+from .kind_parse import parse
+from .kind_types import Config
+from .kind_validate import validate
 
 
 def load(text: str, file: str, name: str | None = None) -> tuple[Config, list[Problem]]:
@@ -93,17 +14,12 @@ def load(text: str, file: str, name: str | None = None) -> tuple[Config, list[Pr
 
     text: the file's content. file: how messages name it. name: wins over the file's (KIND_CLUSTER_NAME, --name).
     Returns the config and every problem, errors and warnings, in the order of kind's own checks. The config is fit
-    for use when no problem has the level "error" (errors.refuse raises otherwise).
+    for use when no problem has the level "error" (errors.refuse raises otherwise). Controller only: needs PyYAML.
     """
-    # Here, so that the records can be had without a YAML parser (a target has none).
-    from . import kind_lints, kind_parse, kind_validate
-
-    config, places, problems = kind_parse.parse(text, file)
-    if places is None:
-        return config, problems
-    if name:
-        config = config._replace(name=name)
-    report = places.reporter(problems)
-    kind_validate.validate(config, report)
-    kind_lints.lint(config, report)
-    return config, problems
+    config, report = parse(text, file)
+    if report.readable:
+        if name:
+            config = config._replace(name=name)
+        validate(config, report)
+        lint(config, report)
+    return config, report.problems
