@@ -196,6 +196,11 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     _syscall("capset", _SYS_CAPSET, header, low + high)
 
 
+def syncfs(fd: int) -> None:
+    """Write what is pending for the file system that holds fd (syncfs(2))."""
+    _check(_libc.syncfs(ctypes.c_int(fd)), "syncfs", fd)
+
+
 def join_session_keyring() -> None:
     """Leave the inherited session keyring for a new, anonymous one (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING)."""
     _syscall("keyctl", _SYS_KEYCTL, 1, 0, 0, 0, 0)

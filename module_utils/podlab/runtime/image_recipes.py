@@ -1,0 +1,152 @@
+"""The images that podlab makes itself, without a registry, from Debian's packages: one row each."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Mapping, NamedTuple
+
+from .image import split
+from .pause_source import VERSION as PAUSE_VERSION
+
+_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ACCOUNTS = {
+    "root": "root:x:0:0:root:/root:/bin/sh",
+    "daemon": "daemon:x:1:1:daemon:/usr/sbin:/bin/false",
+    "bin": "bin:x:2:2:bin:/bin:/bin/false",
+    "www-data": "www-data:x:33:33:www-data:/var/www:/bin/false",
+    "dnsmasq": "dnsmasq:x:101:65534:dnsmasq:/var/lib/misc:/bin/false",
+    "nobody": "nobody:x:65534:65534:nobody:/home:/bin/false",
+}
+_GROUPS = {
+    "root": 0,
+    "daemon": 1,
+    "bin": 2,
+    "tty": 5,
+    "mail": 8,
+    "dip": 30,
+    "www-data": 33,
+    "users": 100,
+    "nogroup": 65534,
+}
+
+
+class Recipe(NamedTuple):
+    """How one image is made.
+
+    repository, tags: the names it has. Any other tag is another image, and comes from its registry.
+    config: Image.config. base: repository of the image whose layers come below; empty for none.
+    packages: where its files come from. from_machine: the binaries are taken from this machine when it has them;
+    else the packages are downloaded as data, never installed: that would start services.
+    binaries: paths, with what their ELF headers need. copies: files and trees out of the packages.
+    files: path -> text. links: path -> target. directories: path -> mode. applets: every busybox applet as a link.
+    pause: the pause binary of this machine as /pause.
+    """
+
+    repository: str
+    tags: tuple[str, ...]
+    config: Mapping[str, Any]
+    base: str = ""
+    packages: tuple[str, ...] = ()
+    from_machine: bool = False
+    binaries: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+    files: Mapping[str, str] = {}
+    links: Mapping[str, str] = {}
+    directories: Mapping[str, int] = {}
+    applets: bool = False
+    pause: bool = False
+
+
+_BUSYBOX = "docker.io/library/busybox"
+
+RECIPES = (
+    Recipe(
+        repository=_BUSYBOX,
+        tags=("latest", "stable", "1", "glibc", "stable-glibc"),
+        config={"Env": [_PATH], "Cmd": ["sh"]},
+        packages=("busybox-static",),
+        from_machine=True,
+        binaries=("/bin/busybox",),
+        applets=True,
+        files={
+            "/etc/passwd": "".join(f"{line}\n" for line in _ACCOUNTS.values()),
+            "/etc/group": "".join(f"{name}:x:{number}:\n" for name, number in _GROUPS.items()),
+            "/etc/shadow": "".join(f"{name}:*:20000:0:99999:7:::\n" for name in _ACCOUNTS),
+            # getaddrinfo(3) of a static glibc reads it too; without the file old versions ask no DNS server.
+            "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+        },
+        links={"/usr/bin/env": "../../bin/busybox"},
+        directories={
+            "/root": 0o700,
+            "/home": 0o755,
+            "/tmp": 0o1777,
+            "/usr/sbin": 0o755,
+            "/var/tmp": 0o1777,
+            "/var/www": 0o755,
+            "/var/spool/mail": 0o755,
+            "/var/lib/misc": 0o755,
+            "/run": 0o755,
+        },
+    ),
+    Recipe(
+        repository="registry.k8s.io/pause",
+        tags=("latest", "3.10", "3.10.1", PAUSE_VERSION),
+        config={"Env": [_PATH], "Entrypoint": ["/pause"], "User": "65535:65535", "WorkingDir": "/"},
+        pause=True,
+    ),
+    Recipe(
+        repository="docker.io/library/nginx",
+        tags=("latest", "stable", "mainline"),
+        config={
+            "Env": [_PATH],
+            "Cmd": ["nginx", "-g", "daemon off;"],
+            "ExposedPorts": ["80/tcp"],
+            "StopSignal": "SIGQUIT",
+        },
+        base=_BUSYBOX,
+        packages=("nginx", "nginx-common"),
+        binaries=("/usr/sbin/nginx",),
+        copies=("/etc/nginx", "/usr/share/nginx/html"),
+        files={
+            "/etc/nginx/conf.d/default.conf": (
+                "server {\n    listen 80 default_server;\n    server_name localhost;\n\n    location / {\n"
+                "        root /usr/share/nginx/html;\n        index index.html index.htm;\n    }\n}\n"
+            ),
+        },
+        links={"/var/log/nginx/access.log": "/dev/stdout", "/var/log/nginx/error.log": "/dev/stderr"},
+        directories={"/var/lib/nginx": 0o755, "/var/log/nginx": 0o755},
+    ),
+    Recipe(
+        repository="docker.io/podlab/dnsmasq",
+        tags=("latest",),
+        config={"Env": [_PATH], "Entrypoint": ["/usr/sbin/dnsmasq"], "ExposedPorts": ["53/tcp", "53/udp"]},
+        base=_BUSYBOX,
+        packages=("dnsmasq-base",),
+        from_machine=True,
+        binaries=("/usr/sbin/dnsmasq",),
+        files={
+            # As a container: no daemon, log to stderr, no change of user (that takes CAP_NET_ADMIN, which no pod has).
+            "/etc/dnsmasq.conf": "keep-in-foreground\nlog-facility=-\nuser=root\n",
+        },
+        directories={"/var/lib/misc": 0o755},
+    ),
+)
+
+
+def by_repository(repository: str) -> Recipe | None:
+    """The recipe with this repository, whatever the tag."""
+    return next((recipe for recipe in RECIPES if recipe.repository == repository), None)
+
+
+def built_in(reference: str) -> Recipe | None:
+    """The recipe that makes exactly this image; None for one that must come from a registry."""
+    repository, tag, digest = split(reference)
+    recipe = by_repository(repository)
+    return recipe if recipe is not None and not digest and tag in recipe.tags else None
+
+
+def offers() -> str:
+    """The names of the built-in images, for a message."""
+    return ", ".join(
+        re.sub("^docker.io/(library/)?", "", f"{recipe.repository}:{recipe.tags[0]}") for recipe in RECIPES
+    )
