@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from typing import Any, Callable, Iterator, Mapping, Optional, TypeVar, Union
+from collections.abc import Iterator, Mapping
+from typing import Any, Callable, TypeVar, Union
 
 from . import netlink_attrs as nl
 from .netlink_attrs import Address, Link, Neighbour, Route
@@ -63,7 +64,7 @@ class Netlink:
 
     def index(self, dev: Device) -> int:
         """The index of a device. Raises OSError ENODEV."""
-        return dev if isinstance(dev, int) else self.link(dev).index
+        return dev if isinstance(dev, int) else self.link(dev).ifindex
 
     def addresses(self) -> list[Address]:
         """Every address of the namespace, IPv4 and IPv6."""
@@ -94,14 +95,14 @@ class Netlink:
         name: str,
         peer: str,
         *,
-        peer_netns_fd: Optional[int] = None,
-        mtu: Optional[int] = None,
-        address: Optional[str] = None,
-        peer_address: Optional[str] = None,
+        peer_netns_fd: int | None = None,
+        mtu: int | None = None,
+        address: str | None = None,
+        peer_address: str | None = None,
         up: bool = False,
-        group: Optional[int] = None,
-        peer_mtu: Optional[int] = None,
-        peer_group: Optional[int] = None,
+        group: int | None = None,
+        peer_mtu: int | None = None,
+        peer_group: int | None = None,
     ) -> None:
         """A veth pair: name here, peer here or in the namespace behind peer_netns_fd (veth(4)).
 
@@ -133,17 +134,17 @@ class Netlink:
         self,
         dev: Device,
         *,
-        up: Optional[bool] = None,
-        mtu: Optional[int] = None,
-        master: Optional[Device] = None,
-        address: Optional[str] = None,
-        netns_fd: Optional[int] = None,
-        rename: Optional[str] = None,
-        addrgenmode: Optional[str] = None,
-        group: Optional[int] = None,
-        options: Optional[Mapping[str, Any]] = None,
+        up: bool | None = None,
+        mtu: int | None = None,
+        master: Device | None = None,
+        address: str | None = None,
+        netns_fd: int | None = None,
+        rename: str | None = None,
+        addrgenmode: str | None = None,
+        group: int | None = None,
+        options: Mapping[str, Any] | None = None,
         kind: str = "",
-        port: Optional[Mapping[str, Any]] = None,
+        port: Mapping[str, Any] | None = None,
     ) -> None:
         """Change what is not None. master "" or 0 frees the link; options are those of kind; port of a bridge port.
 
@@ -183,7 +184,7 @@ class Netlink:
         dev: Device,
         address: str,
         *,
-        scope: Optional[str] = None,
+        scope: str | None = None,
         noprefixroute: bool = False,
         nodad: bool = False,
     ) -> None:
@@ -221,7 +222,7 @@ class Netlink:
         body = _ndmsg(nl.family_of(dst), self.index(dev)) + nl.attr(nl.NDA_DST, nl.ip_bytes(dst))
         self._request(nl.RTM_DELNEIGH, nl.ACK, body, f"delete neighbour {dst} on {dev}")
 
-    def add_fdb(self, dev: Device, address: str, dst: Optional[str] = None) -> None:
+    def add_fdb(self, dev: Device, address: str, dst: str | None = None) -> None:
         """A permanent forwarding entry: with dst of a VXLAN (the remote end), without of the bridge dev is a port of.
 
         The all-zero address may have many dst (where to flood): one is appended. Raises OSError EEXIST.
@@ -230,7 +231,7 @@ class Netlink:
         body = _fdb(self.index(dev), address, dst)
         self._request(nl.RTM_NEWNEIGH, nl.ACK | nl.CREATE | more, body, f"add fdb {address} on {dev}")
 
-    def del_fdb(self, dev: Device, address: str, dst: Optional[str] = None) -> None:
+    def del_fdb(self, dev: Device, address: str, dst: str | None = None) -> None:
         """Delete a forwarding entry. Raises OSError ENOENT."""
         self._request(nl.RTM_DELNEIGH, nl.ACK, _fdb(self.index(dev), address, dst), f"delete fdb {address} on {dev}")
 
@@ -238,12 +239,12 @@ class Netlink:
         self,
         dst: str,
         *,
-        via: Optional[str] = None,
-        dev: Optional[Device] = None,
-        scope: Optional[str] = None,
-        src: Optional[str] = None,
+        via: str | None = None,
+        dev: Device | None = None,
+        scope: str | None = None,
+        src: str | None = None,
         onlink: bool = False,
-        metric: Optional[int] = None,
+        metric: int | None = None,
         type: str = "unicast",  # noqa: A002 - the word of ip-route(8)
         table: int = nl.RT_TABLE_MAIN,
     ) -> bytes:
@@ -340,17 +341,17 @@ def _raise_error(payload: bytes, flags: int, what: str) -> None:
     raise OSError(number, f"{what}: {words}")
 
 
-def _ifinfo(index: int = 0, up: Optional[bool] = None) -> bytes:
+def _ifinfo(index: int = 0, up: bool | None = None) -> bytes:
     change = 0 if up is None else nl.IFF_UP
     return struct.pack("=BxHiII", nl.AF_UNSPEC, 0, index, nl.IFF_UP if up else 0, change)
 
 
 def _link_attrs(
-    name: Optional[str],
-    mtu: Optional[int],
-    address: Optional[str],
-    group: Optional[int],
-    netns_fd: Optional[int] = None,
+    name: str | None,
+    mtu: int | None,
+    address: str | None,
+    group: int | None,
+    netns_fd: int | None = None,
 ) -> bytes:
     parts = [
         nl.text(nl.IFLA_IFNAME, name) if name is not None else b"",
@@ -372,7 +373,7 @@ def _ndmsg(family: int, index: int = 0, state: int = 0, flags: int = 0) -> bytes
     return struct.pack("=BxxxiHBB", family, index, state, flags, 0)
 
 
-def _fdb(index: int, address: str, dst: Optional[str]) -> bytes:
+def _fdb(index: int, address: str, dst: str | None) -> bytes:
     if dst:
         body = _ndmsg(nl.AF_BRIDGE, index, nl.NEIGHBOUR_STATES["permanent"], nl.NTF_SELF)
         return body + nl.attr(nl.NDA_LLADDR, nl.mac_bytes(address)) + nl.attr(nl.NDA_DST, nl.ip_bytes(dst))

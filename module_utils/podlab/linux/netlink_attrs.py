@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional
+from collections.abc import Iterable, Mapping
+from typing import Any, Callable, NamedTuple
 
 # linux/rtnetlink.h
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
@@ -185,7 +186,6 @@ KIND_OPTIONS: Mapping[str, Mapping[str, Codec]] = {
         "nf_call_iptables": Codec(36, *_flag("=B")),
         "nf_call_ip6tables": Codec(37, *_flag("=B")),
         "nf_call_arptables": Codec(38, *_flag("=B")),
-        "vlan_default_pvid": Codec(39, *_number("=H")),
     },
     "vxlan": {
         "id": Codec(1, *_number("=I")),
@@ -226,7 +226,7 @@ def unpack_options(table: Mapping[str, Codec], data: bytes) -> dict[str, Any]:
 class Link(NamedTuple):
     """One network device. Numbers refer to its own namespace, except peer_index when peer_nsid is not None."""
 
-    index: int
+    ifindex: int
     name: str
     kind: str  # "veth", "bridge", ...; "loopback"; "" for a physical device
     up: bool
@@ -235,10 +235,10 @@ class Link(NamedTuple):
     address: str
     master: int  # index of the bridge; 0 when none
     peer_index: int  # of a veth its other end, of a vlan or vxlan the device below; 0 when none
-    peer_nsid: Optional[int]  # id of the namespace that peer_index is in, when it is another
+    peer_nsid: int | None  # id of the namespace that peer_index is in, when it is another
     altnames: tuple[str, ...]
     group: int
-    addrgenmode: Optional[str]
+    addrgenmode: str | None
     data: Mapping[str, Any]  # options of its kind, see KIND_OPTIONS
     port: Mapping[str, Any]  # options as a bridge port, see PORT_OPTIONS
 
@@ -246,18 +246,18 @@ class Link(NamedTuple):
 class Address(NamedTuple):
     """One address of a device."""
 
-    index: int
+    ifindex: int
     address: str  # "10.0.0.1/24"
     scope: str
     noprefixroute: bool
 
 
 class Route(NamedTuple):
-    """One route. Of a route with several next hops via and index are empty."""
+    """One route. Of a route with several next hops via and ifindex are empty."""
 
     dst: str  # "10.0.0.0/24"; the default route is "0.0.0.0/0" or "::/0"
     via: str
-    index: int
+    ifindex: int
     scope: str
     src: str
     onlink: bool
@@ -270,7 +270,7 @@ class Route(NamedTuple):
 class Neighbour(NamedTuple):
     """An ARP/ND entry, or an entry of a forwarding database (family AF_BRIDGE)."""
 
-    index: int
+    ifindex: int
     dst: str
     address: str
     state: str
@@ -289,7 +289,7 @@ def parse_link(data: bytes) -> Link:
     mode = inet6.get(IFLA_INET6_ADDR_GEN_MODE)
     is_port = info.get(IFLA_INFO_SLAVE_KIND, b"").rstrip(b"\0") == b"bridge"
     return Link(
-        index=index,
+        ifindex=index,
         name=_text(attrs[IFLA_IFNAME]),
         kind=kind,
         up=bool(flags & IFF_UP),
@@ -327,7 +327,7 @@ def parse_route(data: bytes) -> Route:
     return Route(
         dst=f"{ip_text(dst)}/{length}",
         via=ip_text(gateway) if gateway else "",
-        index=_u32(attrs.get(RTA_OIF)),
+        ifindex=_u32(attrs.get(RTA_OIF)),
         scope=name_of(SCOPES, scope),
         src=ip_text(source) if source else "",
         onlink=bool(flags & RTNH_F_ONLINK),
@@ -344,7 +344,7 @@ def parse_neighbour(data: bytes) -> Neighbour:
     attrs = parse_attrs(data[12:])
     dst = attrs.get(NDA_DST)
     return Neighbour(
-        index=index,
+        ifindex=index,
         dst=ip_text(dst) if dst else "",
         address=mac_text(attrs.get(NDA_LLADDR, b"")),
         state=name_of(NEIGHBOUR_STATES, state),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from typing import Iterator
+from collections.abc import Iterator
 
 from . import syscalls
 
@@ -149,7 +149,11 @@ def _make_directory() -> None:
 def _remove_directory() -> None:
     if not os.path.exists(MARKER):
         return
-    with contextlib.suppress(OSError):  # not empty yet: somebody else's names, or more of ours
+    if names():
+        return
+    with contextlib.suppress(OSError):  # what `ip netns add` laid over our directory; refused while in use
+        syscalls.umount(DIRECTORY)
+    with contextlib.suppress(OSError):
         os.rmdir(DIRECTORY)
     if not os.path.isdir(DIRECTORY):
         os.unlink(MARKER)
