@@ -1,0 +1,179 @@
+"""Tables as kubectl prints them: columns, words and widths.
+
+After pkg/printers/internalversion/printers.go and k8s.io/apimachinery/pkg/util/duration. Objects are plain
+Kubernetes objects with their status; a time is seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable, NamedTuple
+
+from .podstatus import pod_ready, pod_restarts, pod_status
+from .times import age, epoch
+
+NONE = "<none>"
+UNKNOWN = "<unknown>"
+MAX_ENDPOINTS = 3
+
+# text/tabwriter as kubectl sets it up.
+MIN_WIDTH = 6
+PADDING = 3
+
+
+class Column(NamedTuple):
+    """One column: its title, how an object fills it, and whether only `-o wide` shows it."""
+
+    title: str
+    cell: Callable[[Mapping[str, Any], float], str]
+    wide: bool = False
+
+
+def table(kind: str, objects: Iterable[Mapping[str, Any]], now: float, **show: bool) -> list[list[str]]:
+    """Header and one row per object of a kind of COLUMNS.
+
+    now: seconds since the epoch, for AGE. show: wide, namespaces (-A), labels (--show-labels).
+    """
+    columns = [column for column in COLUMNS[kind] if show.get("wide") or not column.wide]
+    if show.get("namespaces") and kind != "nodes":
+        columns.insert(0, Column("NAMESPACE", lambda item, now: _metadata(item, "namespace")))
+    if show.get("labels"):
+        columns.append(Column("LABELS", lambda item, now: pairs(item["metadata"].get("labels"))))
+    return [[column.title for column in columns]] + [
+        [column.cell(item, now) or NONE for column in columns] for item in objects
+    ]
+
+
+def text(rows: Sequence[Sequence[str]]) -> str:
+    """The rows in columns, as kubectl aligns them; "" when there is none."""
+    if not rows:
+        return ""
+    widths = [max(MIN_WIDTH, max(map(len, cells)) + PADDING) for cells in zip(*rows)]
+    lines = ("".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+    return "\n".join(lines) + "\n"
+
+
+def pairs(mapping: Mapping[str, Any] | None) -> str:
+    """Labels or a selector: "app=web,tier=front", "<none>" when empty."""
+    return ",".join(f"{key}={value}" for key, value in sorted((mapping or {}).items())) or NONE
+
+
+def since(item: Mapping[str, Any], now: float) -> str:
+    """AGE: since creation; since the start when the object does not tell its creation."""
+    created = item["metadata"].get("creationTimestamp") or item.get("status", {}).get("startTime")
+    return age(now - epoch(created)) if created else UNKNOWN
+
+
+def _metadata(item: Mapping[str, Any], key: str) -> str:
+    return str(item["metadata"].get(key, ""))
+
+
+def _name(item: Mapping[str, Any], now: float) -> str:
+    return _metadata(item, "name")
+
+
+def _pod_restarts(pod: Mapping[str, Any], now: float) -> str:
+    count, last = pod_restarts(pod)
+    return f"{count} ({age(now - epoch(last))} ago)" if count and last else str(count)
+
+
+def _pod_ip(pod: Mapping[str, Any], now: float) -> str:
+    addresses = pod.get("status", {}).get("podIPs", [])
+    return str(addresses[0]["ip"]) if addresses else ""
+
+
+def _readiness_gates(pod: Mapping[str, Any], now: float) -> str:
+    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
+    true = {item["type"] for item in pod.get("status", {}).get("conditions", []) if item["status"] == "True"}
+    return f"{len(true.intersection(gates))}/{len(gates)}" if gates else ""
+
+
+def _node_status(node: Mapping[str, Any], now: float) -> str:
+    conditions = {item["type"]: item["status"] for item in node.get("status", {}).get("conditions", [])}
+    words = ["Ready" if conditions["Ready"] == "True" else "NotReady"] if "Ready" in conditions else ["Unknown"]
+    return ",".join(words + (["SchedulingDisabled"] if node["spec"].get("unschedulable") else []))
+
+
+def _node_roles(node: Mapping[str, Any], now: float) -> str:
+    prefix = "node-role.kubernetes.io/"
+    labels = node["metadata"].get("labels") or {}
+    return ",".join(sorted(key[len(prefix) :] for key in labels if key.startswith(prefix)))
+
+
+def _node_address(node: Mapping[str, Any], now: float) -> str:
+    found = [item["address"] for item in node["status"].get("addresses", []) if item["type"] == "InternalIP"]
+    return str(found[0]) if found else ""
+
+
+def _node_info(key: str) -> Callable[[Mapping[str, Any], float], str]:
+    return lambda node, now: str(node["status"].get("nodeInfo", {}).get(key, "")) or UNKNOWN
+
+
+def _external_ip(service: Mapping[str, Any], now: float) -> str:
+    spec = service["spec"]
+    if spec.get("type") == "ExternalName":
+        return str(spec.get("externalName", ""))
+    return ",".join(spec.get("externalIPs") or [])
+
+
+def _service_port(port: Mapping[str, Any]) -> str:
+    node_port = f":{port['nodePort']}" if port.get("nodePort") else ""
+    return f"{port['port']}{node_port}/{port.get('protocol', 'TCP')}"
+
+
+def _endpoints(endpoints: Mapping[str, Any], now: float) -> str:
+    """The first three addresses, and how many more there are."""
+    found: list[str] = []
+    for subset in endpoints.get("subsets") or []:
+        addresses = [item["ip"] for item in subset.get("addresses") or []]
+        for port in subset.get("ports") or [None]:
+            found.extend(_host_port(address, port) for address in addresses)
+    more = f" + {len(found) - MAX_ENDPOINTS} more..." if len(found) > MAX_ENDPOINTS else ""
+    return ",".join(found[:MAX_ENDPOINTS]) + more
+
+
+def _host_port(address: str, port: Mapping[str, Any] | None) -> str:
+    if port is None:
+        return address
+    return f"[{address}]:{port['port']}" if ":" in address else f"{address}:{port['port']}"
+
+
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "pods": (
+        Column("NAME", _name),
+        Column("READY", lambda pod, now: "%d/%d" % pod_ready(pod)),
+        Column("STATUS", lambda pod, now: pod_status(pod)),
+        Column("RESTARTS", _pod_restarts),
+        Column("AGE", since),
+        Column("IP", _pod_ip, wide=True),
+        Column("NODE", lambda pod, now: str(pod["spec"].get("nodeName", "")), wide=True),
+        Column("NOMINATED NODE", lambda pod, now: pod.get("status", {}).get("nominatedNodeName", ""), wide=True),
+        Column("READINESS GATES", _readiness_gates, wide=True),
+    ),
+    # No VERSION: there is no kubelet. What tells a lab's nodes apart is where they are and what they give out.
+    "nodes": (
+        Column("NAME", _name),
+        Column("STATUS", _node_status),
+        Column("ROLES", _node_roles),
+        Column("AGE", since),
+        Column("INTERNAL-IP", _node_address),
+        Column("POD-CIDR", lambda node, now: str(node["spec"].get("podCIDR", ""))),
+        Column("OS-IMAGE", _node_info("osImage"), wide=True),
+        Column("KERNEL-VERSION", _node_info("kernelVersion"), wide=True),
+        Column("CONTAINER-RUNTIME", _node_info("containerRuntimeVersion"), wide=True),
+    ),
+    "services": (
+        Column("NAME", _name),
+        Column("TYPE", lambda service, now: str(service["spec"].get("type", "ClusterIP"))),
+        Column("CLUSTER-IP", lambda service, now: str(service["spec"].get("clusterIP", ""))),
+        Column("EXTERNAL-IP", _external_ip),
+        Column("PORT(S)", lambda service, now: ",".join(map(_service_port, service["spec"].get("ports") or []))),
+        Column("AGE", since),
+        Column("SELECTOR", lambda service, now: pairs(service["spec"].get("selector")), wide=True),
+    ),
+    "endpoints": (
+        Column("NAME", _name),
+        Column("ENDPOINTS", _endpoints),
+        Column("AGE", since),
+    ),
+}
