@@ -19,6 +19,7 @@ from .files import write_json, write_text
 from .pause import pause_binary
 
 # Joined in this order: the mount namespace last, since the others are opened through the machine's /proc.
+NODE_FILES = ("hostname", "hosts", "resolv.conf")
 JOINED = ("cgroup", "ipc", "uts", "net", "pid", "mnt")
 
 
@@ -48,11 +49,12 @@ def node_mounts(cluster: str, node: Mapping[str, Any], hierarchies: cgroup.Hiera
         Mounted("tmpfs", "/dev/shm", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=1777,size=67108864"),
         Mounted("tmpfs", "/var/log", "tmpfs", safe, "mode=755"),
         Mounted(paths.node_log_dir(cluster, node["name"]), "/var/log/pods", "", bind),
-        Mounted(f"{state}/run", "/run", "", bind),
-        Mounted(paths.cluster_dir(cluster), f"/run/podlab/{cluster}", "", bind),
-        Mounted(paths.dns_dir(cluster), paths.NODE_DNS_DIR, "", bind),
-        Mounted(f"{state}/cni-ipam-state", "/run/cni-ipam-state", "", bind),
-        *(Mounted(f"{state}/{name}", f"/etc/{name}", "", bind) for name in ("hostname", "hosts", "resolv.conf")),
+        *(Mounted(f"{state}/{name}", f"/etc/{name}", "", bind) for name in NODE_FILES),
+        # The node's own /run is filled first and laid over the machine's last: the sources are below the latter.
+        Mounted(paths.cluster_dir(cluster), f"{state}/run/podlab/{cluster}", "", bind),
+        Mounted(paths.dns_dir(cluster), f"{state}/run/{os.path.basename(paths.NODE_DNS_DIR)}", "", bind),
+        Mounted(f"{state}/cni-ipam-state", f"{state}/run/cni-ipam-state", "", bind),
+        Mounted(f"{state}/run", "/run", "", bind | syscalls.MS_REC),
     ]
     for extra in node.get("mounts", ()):
         made.append(Mounted(extra["host_path"], extra["container_path"], "", bind | syscalls.MS_REC))
@@ -69,9 +71,9 @@ def cgroup_mounts(hierarchies: cgroup.Hierarchies) -> list[tuple[str, str, str]]
         if mount.fstype == "cgroup":
             named = [word for word in mount.super_options if word not in ("rw", "ro") and "=" not in word]
             names = [word for word in mount.super_options if word.startswith("name=")]
-            found.append((os.path.basename(mount.target), "cgroup", ",".join(named + names)))
+            found.append((os.path.basename(mount.mount_point), "cgroup", ",".join(named + names)))
         elif mount.fstype == "cgroup2":
-            name = os.path.basename(mount.target)
+            name = os.path.basename(mount.mount_point)
             found.append(("" if name == "cgroup" else name, "cgroup2", ""))
     return found
 
@@ -128,7 +130,8 @@ def create(cluster: str, node: Mapping[str, Any], files: Mapping[str, str]) -> d
 
 def open_files(hierarchies: cgroup.Hierarchies, path: str) -> list[int]:
     """Descriptors of the cgroup.procs files of path: a process can join by them after it has left this tree."""
-    return [os.open(file, os.O_WRONLY | os.O_CLOEXEC) for file in hierarchies.procs_files(path)]
+    files = (f"{directory}/cgroup.procs" for directory in hierarchies.directories(path))
+    return [os.open(file, os.O_WRONLY | os.O_CLOEXEC) for file in files]
 
 
 def _prepare_directories(cluster: str, name: str, files: Mapping[str, str]) -> None:
@@ -146,6 +149,11 @@ def _prepare_directories(cluster: str, name: str, files: Mapping[str, str]) -> N
         os.makedirs(directory, exist_ok=True)
     for file, text in files.items():
         write_text(f"{state}/{file}", text)
+        # A link into /run (systemd's resolv.conf) must find its file in the node's own /run.
+        real = os.path.realpath(f"/etc/{file}")
+        if real.startswith("/run/"):
+            os.makedirs(os.path.dirname(state + real), exist_ok=True)
+            write_text(state + real, text)
 
 
 def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: str, report: int) -> None:
@@ -160,6 +168,10 @@ def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: str, 
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SHARED)
         _forget_netns_mounts()
+        for covered in ("/proc", "/sys", "/dev/shm"):
+            # Taken away, not only covered: mountinfo then shows the node's own and nothing else.
+            if os.path.ismount(covered):
+                syscalls.umount(covered, syscalls.MNT_DETACH)
         for mount in wanted:
             _mount(mount)
         null = os.open("/dev/null", os.O_RDWR)
@@ -178,12 +190,12 @@ def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: str, 
 def _forget_netns_mounts() -> None:
     # Copies of the machine's pinned namespaces would keep them alive after their removal there.
     for mount in mounts():
-        if mount.target.startswith("/run/netns/"):
-            syscalls.umount(mount.target, syscalls.MNT_DETACH)
+        if mount.mount_point.startswith("/run/netns/"):
+            syscalls.umount(mount.mount_point, syscalls.MNT_DETACH)
 
 
 def _mount(mount: Mounted) -> None:
-    if mount.fstype or mount.target.startswith(("/run/", "/var/log/")):
+    if mount.fstype or mount.target == "/var/log/pods":
         os.makedirs(mount.target, exist_ok=True)
     elif not os.path.exists(mount.target):
         if mount.target.startswith("/etc/"):

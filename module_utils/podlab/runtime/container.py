@@ -1,0 +1,283 @@
+"""One container: its cgroup, layers, volumes, process. Runs inside the node, in the pod's supervisor."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import signal
+import stat
+from typing import Any, Mapping, NamedTuple, NoReturn
+
+from ..errors import PodlabError
+from ..kube import env as kube_env
+from ..linux import cgroup, syscalls
+from ..linux.mount import overlay_options
+from . import enter, paths, rootmounts
+from .rootmounts import RootMount
+
+TERMINATION_LIMIT = 4096
+JOIN = (("ipc", syscalls.CLONE_NEWIPC), ("uts", syscalls.CLONE_NEWUTS), ("net", syscalls.CLONE_NEWNET))
+HOST_PATH_TESTS = {
+    "Directory": stat.S_ISDIR,
+    "File": stat.S_ISREG,
+    "Socket": stat.S_ISSOCK,
+    "CharDevice": stat.S_ISCHR,
+    "BlockDevice": stat.S_ISBLK,
+}
+
+
+class Started(NamedTuple):
+    """A container's running process and the ends of its output that we read."""
+
+    id: str
+    pid: int
+    pidfd: int
+    stdout: int
+    stderr: int
+
+
+def container_id(uid: str, name: str, run: int) -> str:
+    """64 hex digits; the same for the same pod, container and restart count."""
+    return hashlib.sha256(f"{uid}/{name}/{run}".encode()).hexdigest()
+
+
+def cgroup_values(resources: Mapping[str, Any]) -> cgroup.Values:
+    """Values of a cgroup from the `resources` of a runtime config; swap is never given (NoSwap)."""
+    limit = resources.get("memory_limit")
+    return cgroup.Values(
+        cpu_shares=resources["cpu_shares"],
+        cpu_quota_us=resources.get("cpu_quota_us"),
+        memory_limit=limit,
+        hugetlb=resources.get("hugepages") or {},
+    )
+
+
+def prepare_volumes(config: Mapping[str, Any]) -> None:
+    """Make the pod's emptyDirs and check its hostPaths. Raises PodlabError naming the volume."""
+    for name, volume in config["volumes"].items():
+        if volume["kind"] == "emptyDir":
+            _make_empty_dir(volume_path(config, name), volume)
+        else:
+            _check_host_path(name, volume["path"], volume["type"])
+
+
+def _make_empty_dir(path: str, volume: Mapping[str, Any]) -> None:
+    if os.path.isdir(path):
+        return
+    os.makedirs(path)
+    os.chmod(path, 0o777)
+    if volume["medium"] == "Memory":
+        size = f",size={volume['size']}" if volume["size"] else ""
+        syscalls.mount("tmpfs", path, "tmpfs", 0, f"mode=1777{size}")
+
+
+def _check_host_path(name: str, path: str, kind: str) -> None:
+    if kind == "DirectoryOrCreate" and not os.path.exists(path):
+        os.makedirs(path, 0o755)
+    if kind == "FileOrCreate" and not os.path.exists(path):
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+    expected = kind.replace("OrCreate", "")
+    if not expected:
+        # Type "" checks nothing; like a runtime's bind of a missing path it becomes a directory.
+        if not os.path.exists(path):
+            os.makedirs(path, 0o755)
+        return
+    if not os.path.exists(path) or not HOST_PATH_TESTS[expected](os.stat(path).st_mode):
+        raise PodlabError(f'MountVolume.SetUp failed for volume "{name}": hostPath type check failed: {path} is not a {expected}')
+
+
+def volume_path(config: Mapping[str, Any], name: str) -> str:
+    """Where the volume is on the node."""
+    volume = config["volumes"][name]
+    if volume["kind"] == "hostPath":
+        return str(volume["path"])
+    return f"{paths.pod_data_dir(config['cluster'], config['uid'])}/volumes/{name}"
+
+
+def start(
+    config: Mapping[str, Any],
+    container: Mapping[str, Any],
+    run: int,
+    namespaces: Mapping[str, int],
+    address: str,
+    hierarchies: cgroup.Hierarchies,
+) -> Started:
+    """Start the container's process; return when it has been executed.
+
+    run: the restart count. namespaces: the sandbox's descriptors. address: the pod's.
+    Raises PodlabError with details["reason"] (CreateContainerError, or StartError when only the exec failed).
+    """
+    identity = container_id(config["uid"], container["name"], run)
+    path = f"{config['cgroup_parent']}/{identity}"
+    hierarchies.create(path)
+    hierarchies.write(path, cgroup_values(container["resources"]), level="container")
+    hierarchies.set_devices(path)
+    merged = _make_layers(config, container, run)
+    mounts = container_mounts(config, container, run, hierarchies.directories(path) if hierarchies.v1 else [])
+    facts = {"status.podIP": address, "status.podIPs": address}
+    argv = kube_env.container_argv(container, facts)
+    environment = kube_env.container_env(container, facts)
+    flags = syscalls.CLONE_NEWNS | (0 if config["share_pid"] else syscalls.CLONE_NEWPID)
+
+    def body() -> NoReturn:
+        wanted = enter.privileges(container)
+        enter.set_oom_score(wanted.oom_score_adj)
+        hierarchies.attach(path, 0)
+        for name, flag in JOIN:
+            syscalls.setns(namespaces[name], flag)
+        _make_root(container, merged, mounts)
+        user = enter.resolve_user(container["user"])
+        final = enter.environment(environment, user.home)
+        enter.reset_process()
+        enter.become(user, wanted)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        enter.change_directory(container["cwd"])
+        enter.close_others()
+        os.write(report[1], b"exec:")
+        enter.execute(argv, final)
+
+    report = os.pipe()
+    out, err = os.pipe(), os.pipe()
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if config["share_pid"]:
+            syscalls.setns(namespaces["pid"], syscalls.CLONE_NEWPID)
+        pid = syscalls.clone(flags)
+        if pid == 0:
+            _run_child(body, out[1], err[1], report[1])
+        if config["share_pid"]:
+            syscalls.setns(home, syscalls.CLONE_NEWPID)
+    finally:
+        for fd in (home, out[1], err[1], report[1]):
+            os.close(fd)
+    _await_exec(pid, report[0], (out[0], err[0]))
+    for fd in (out[0], err[0]):
+        os.set_blocking(fd, False)
+    return Started(identity, pid, syscalls.pidfd_open(pid), out[0], err[0])
+
+
+def _await_exec(pid: int, report: int, outputs: tuple[int, int]) -> None:
+    with os.fdopen(report, "rb") as file:
+        said = file.read()
+    if said == b"exec:":
+        return
+    os.waitpid(pid, 0)
+    for fd in outputs:
+        os.close(fd)
+    reason = "StartError" if said.startswith(b"exec:") else "CreateContainerError"
+    text = said.replace(b"exec:", b"", 1).decode("utf-8", "replace") or "its process ended without a word"
+    raise PodlabError(text, reason=reason)
+
+
+def _run_child(body: Any, stdout: int, stderr: int, report: int) -> NoReturn:
+    try:
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDONLY)
+        for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
+            os.dup2(source, target)
+        body()
+    except BaseException as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        os.write(report, text.encode("utf-8", "replace")[:4096])
+    os._exit(128)
+
+
+def _make_layers(config: Mapping[str, Any], container: Mapping[str, Any], run: int) -> str:
+    """The directories of the container's overlay; a new run starts with an empty upper layer. Returns merged."""
+    base = f"{paths.pod_data_dir(config['cluster'], config['uid'])}/containers/{container['name']}/{run}"
+    for name in ("upper", "work", "merged"):
+        os.makedirs(f"{base}/{name}", 0o755, exist_ok=True)
+    log = f"{base}/termination-log"
+    fd = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    os.fchmod(fd, 0o666)
+    os.close(fd)
+    return f"{base}/merged"
+
+
+def container_mounts(
+    config: Mapping[str, Any], container: Mapping[str, Any], run: int, cgroup_directories: list[str]
+) -> list[RootMount]:
+    """All mounts of the container below its root, in order: the base, the pod's files, then volumes by path depth.
+
+    cgroup_directories: the container's own v1 directories (not unshared there); empty on v2.
+    """
+    directory = paths.pod_dir(config["cluster"], config["uid"])
+    base = os.path.dirname(_merged(config, container, run))
+    taken = {mount["path"] for mount in container["mounts"]}
+    made = [
+        *rootmounts.BASE,
+        RootMount("/dev/shm", "", f"{directory}/shm"),
+        *_cgroup_mounts(cgroup_directories),
+        RootMount(container["termination_message_path"], "", f"{base}/termination-log", file=True),
+        *(RootMount(f"/etc/{name}", "", f"{directory}/{name}", file=True) for name in ("hosts", "hostname", "resolv.conf")),
+    ]
+    made = [mount for mount in made if mount.target not in taken]
+    for mount in container["mounts"]:
+        source = volume_path(config, mount["volume"])
+        made.append(
+            RootMount(
+                mount["path"],
+                "",
+                source,
+                syscalls.MS_RDONLY if mount["read_only"] else 0,
+                file=not os.path.isdir(source),
+                propagation=mount["propagation"],
+            )
+        )
+    return made
+
+
+def _merged(config: Mapping[str, Any], container: Mapping[str, Any], run: int) -> str:
+    return f"{paths.pod_data_dir(config['cluster'], config['uid'])}/containers/{container['name']}/{run}/merged"
+
+
+def _cgroup_mounts(directories: list[str]) -> list[RootMount]:
+    if not directories:
+        return [RootMount("/sys/fs/cgroup", "cgroup2", "cgroup", rootmounts.SAFE | syscalls.MS_RDONLY)]
+    safe = rootmounts.SAFE
+    made = [RootMount("/sys/fs/cgroup", "tmpfs", "tmpfs", safe, "mode=755")]
+    for directory in directories:
+        # /sys/fs/cgroup/<controllers>/<the container's path>
+        name = directory.split("/")[4]
+        made.append(RootMount(f"/sys/fs/cgroup/{name}", "", directory, safe | syscalls.MS_RDONLY))
+    return made
+
+
+def _make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount]) -> None:
+    """In the child's new mount namespace: overlay, mounts, masks, pivot."""
+    # Slave, so that HostToContainer volumes see what is mounted on the node later, and nothing goes back.
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+    base = os.path.dirname(merged)
+    options = overlay_options(container["layers"], f"{base}/upper", f"{base}/work")
+    syscalls.mount("overlay", merged, "overlay", 0, options)
+    root = os.open(merged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    rootmounts.refuse_links(root)
+    dev = next(number for number, mount in enumerate(mounts) if mount.target == "/dev")
+    rootmounts.perform(root, mounts[: dev + 1])
+    rootmounts.make_devices(root)
+    rootmounts.perform(root, mounts[dev + 1 :])
+    rootmounts.mask(root, null)
+    if container["readonly_root"]:
+        syscalls.mount(None, merged, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
+    rootmounts.pivot(root)
+    os.close(root)
+    os.close(null)
+
+
+def termination_message(config: Mapping[str, Any], container: Mapping[str, Any], run: int) -> str:
+    """What the container left in its termination log: at most 4096 bytes of a regular file."""
+    path = f"{os.path.dirname(_merged(config, container, run))}/termination-log"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return ""
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return ""
+        return os.read(fd, TERMINATION_LIMIT).decode("utf-8", "replace")
+    finally:
+        os.close(fd)

@@ -1,0 +1,191 @@
+"""The one way in: what start and exec do alike to the process that becomes the container's.
+
+The caller is a forked child that has already joined the namespaces and the root. Everything needed is imported and read
+before: nothing of the image is loaded or looked up by privileged code. Texts of the image (passwd, group) are read as text.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+import stat
+from typing import Any, Iterable, Mapping, NamedTuple, NoReturn
+
+from ..errors import PodlabError
+from ..linux import capabilities, syscalls
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PASSWD_LIMIT = 1 << 20
+
+
+class User(NamedTuple):
+    """Numeric identity inside the container."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+
+
+class Privileges(NamedTuple):
+    """What the process may do."""
+
+    caps: int
+    bounding: int
+    no_new_privs: bool
+    oom_score_adj: int
+
+
+def privileges(container: Mapping[str, Any]) -> Privileges:
+    """Privileges of a container's runtime config, read while the machine's /proc is there."""
+    bounding = capabilities.own_bounding()
+    return Privileges(
+        capabilities.mask(container["caps"]) & bounding,
+        bounding,
+        bool(container.get("no_new_privs")),
+        int(container.get("oom_score_adj", 0)),
+    )
+
+
+def set_oom_score(value: int) -> None:
+    """Write oom_score_adj; without CAP_SYS_RESOURCE it cannot go below what it is: then it stays (as containerd does)."""
+    try:
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(fd, str(value).encode())
+    except PermissionError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def read_inside(path: str) -> str:
+    """Text of a regular file of the image, at most 1 MiB; empty when it is anything else (a FIFO must not stop us)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return ""
+        return os.read(fd, _PASSWD_LIMIT).decode("utf-8", "replace")
+    finally:
+        os.close(fd)
+
+
+def _entries(text: str) -> list[list[str]]:
+    return [line.split(":") for line in text.splitlines() if line.count(":") >= 3]
+
+
+def resolve_user(wanted: Mapping[str, Any]) -> User:
+    """Identity by the container's own /etc/passwd and /etc/group, which must be the root's already.
+
+    wanted: {"uid", "gid", "groups"} or {"name": "user[:group]"} of the image.
+    Raises PodlabError for a name that is not there.
+    """
+    passwd = _entries(read_inside("/etc/passwd"))
+    group = _entries(read_inside("/etc/group"))
+    uid, gid = wanted.get("uid"), wanted.get("gid")
+    name, _, group_name = str(wanted.get("name") or "").partition(":")
+    if uid is None and name:
+        uid = int(name) if name.isdigit() else _column(passwd, name, 0, 2, "user", "/etc/passwd")
+    uid = int(uid or 0)
+    if gid is None and group_name:
+        gid = int(group_name) if group_name.isdigit() else _column(group, group_name, 0, 2, "group", "/etc/group")
+    row = next((row for row in passwd if row[2] == str(uid)), [])
+    if gid is None:
+        gid = int(row[3]) if len(row) > 3 and row[3].isdigit() else 0
+    members = [int(line[2]) for line in group if row and row[0] in line[3].split(",") and line[2].isdigit()]
+    groups = dict.fromkeys([int(gid), *(int(number) for number in wanted.get("groups") or ()), *members])
+    return User(uid, int(gid), tuple(groups), (row[5] if len(row) > 5 else "") or "/")
+
+
+def _column(rows: Iterable[list[str]], key: str, by: int, column: int, what: str, file: str) -> int:
+    for row in rows:
+        if row[by] == key and row[column].isdigit():
+            return int(row[column])
+    raise PodlabError(f"unable to find {what} {key}: no matching entries in {file} of the image")
+
+
+def environment(pairs: Iterable[tuple[str, str]], home: str) -> dict[str, str]:
+    """The process's environment: the last of a name wins; HOME from passwd when unset or empty."""
+    env = dict(pairs)
+    if not env.get("HOME"):
+        env["HOME"] = home
+    return env
+
+
+def reset_process() -> None:
+    """Undo what a Python parent leaves: ignored signals, blocked signals, umask, keyring."""
+    # Through libc at once: one call per signal in Python costs more than all of them here.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.umask(0o022)
+    try:
+        syscalls.join_session_keyring()
+    except OSError as error:
+        # A kernel without keys has none to leak.
+        if error.errno not in (errno.ENOSYS, errno.EPERM, errno.EDQUOT):
+            raise
+
+
+def become(user: User, wanted: Privileges) -> None:
+    """Drop to the container's capabilities and user, in the order in which each is still allowed."""
+    capabilities.limit_bounding(wanted.caps, wanted.bounding)
+    os.setgroups(user.groups)
+    if user.uid:
+        syscalls.prctl(8, 1)  # PR_SET_KEEPCAPS, so that the sets below can still be written
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    # An unprivileged user starts with nothing: only root gets permitted and effective.
+    capabilities.set_all(wanted.caps if user.uid == 0 else 0)
+    if wanted.no_new_privs:
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def change_directory(path: str) -> None:
+    """chdir as the container's user; the result must be inside the root (CVE-2024-21626)."""
+    os.chdir(path or "/")
+    where = os.getcwd()
+    if not where.startswith("/") or where.startswith("(unreachable)"):
+        raise PodlabError(f"workingDir {path} is not inside the container's root")
+
+
+def close_others() -> None:
+    """Every descriptor but 0, 1 and 2 goes at exec, whoever opened it."""
+    syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
+
+
+def execute(argv: list[str], env: Mapping[str, str]) -> NoReturn:
+    """Replace the process; the command is searched in the container's PATH. Raises OSError when it cannot be run."""
+    if not argv or not argv[0]:
+        raise OSError(errno.ENOENT, "no command: neither the container nor its image has one")
+    if "/" in argv[0]:
+        os.execve(argv[0], argv, dict(env))
+    refused = None
+    for directory in (env.get("PATH") or DEFAULT_PATH).split(":"):
+        path = f"{directory or '.'}/{argv[0]}"
+        try:
+            os.execve(path, argv, dict(env))
+        except PermissionError as error:
+            refused = error
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    if refused:
+        raise refused
+    raise FileNotFoundError(errno.ENOENT, f'exec: "{argv[0]}": executable file not found in $PATH')
+
+
+def forbid_tracing() -> None:
+    """Not dumpable: a process of the container cannot look into us while we are between two worlds (CVE-2016-9962)."""
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+
+
+# Loaded now: ctypes.get_errno must not import anything inside the container.
+ctypes.get_errno()
+"".encode("utf-8", "replace")

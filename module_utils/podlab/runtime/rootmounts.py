@@ -1,0 +1,211 @@
+"""The mounts of a normal container, as data, and the code that performs them beneath a descriptor of its root.
+
+Source of the table: containerd pkg/oci/mounts.go and its CRI code; OCI config-linux.md for /dev.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import Iterable, NamedTuple
+
+from ..errors import PodlabError
+from ..linux import syscalls as sys
+
+SAFE = sys.MS_NOSUID | sys.MS_NOEXEC | sys.MS_NODEV
+PROPAGATION = {
+    "None": sys.MS_PRIVATE | sys.MS_REC,
+    "HostToContainer": sys.MS_SLAVE | sys.MS_REC,
+    "Bidirectional": sys.MS_SHARED | sys.MS_REC,
+}
+
+
+class RootMount(NamedTuple):
+    """One mount inside a container's root. fstype "" is a bind of source; file: the target is a file."""
+
+    target: str
+    fstype: str
+    source: str
+    flags: int = 0
+    data: str = ""
+    file: bool = False
+    propagation: str = ""
+
+
+BASE = (
+    RootMount("/proc", "proc", "proc", SAFE),
+    RootMount("/dev", "tmpfs", "tmpfs", sys.MS_NOSUID | sys.MS_STRICTATIME, "mode=755,size=65536k"),
+    RootMount(
+        "/dev/pts", "devpts", "devpts", sys.MS_NOSUID | sys.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"
+    ),
+    RootMount("/dev/mqueue", "mqueue", "mqueue", SAFE),
+    RootMount("/sys", "sysfs", "sysfs", SAFE | sys.MS_RDONLY),
+)
+
+# name, major, minor
+DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+DEVICE_LINKS = (
+    ("ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+)
+
+# k8s pkg/securitycontext/util.go
+MASKED = (
+    "/proc/asound /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list "
+    "/proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware /sys/devices/virtual/powercap"
+).split()
+READONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger".split()
+
+
+def open_inside(root: int, path: str, *, directory: bool | None = None) -> int:
+    """An O_PATH descriptor of path as the container would resolve it: no link leads out of root (openat2(2)).
+
+    directory: True or False makes what is missing, as a directory or an empty file; None raises FileNotFoundError.
+    """
+    try:
+        return sys.openat2(root, path.lstrip("/") or ".", os.O_PATH, resolve=sys.RESOLVE_IN_ROOT)
+    except FileNotFoundError:
+        if directory is None:
+            raise
+    _make_inside(root, path, directory)
+    return sys.openat2(root, path.lstrip("/"), os.O_PATH, resolve=sys.RESOLVE_IN_ROOT)
+
+
+def _make_inside(root: int, path: str, directory: bool) -> None:
+    parts = [part for part in path.split("/") if part]
+    parent = os.dup(root)
+    try:
+        for number, part in enumerate(parts):
+            if number == len(parts) - 1 and not directory:
+                flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                os.close(os.open(part, flags, 0o644, dir_fd=parent))
+                return
+            below = "/".join(parts[: number + 1])
+            try:
+                following = sys.openat2(root, below, os.O_PATH | os.O_DIRECTORY, resolve=sys.RESOLVE_IN_ROOT)
+            except FileNotFoundError:
+                os.mkdir(part, 0o755, dir_fd=parent)
+                following = sys.openat2(root, below, os.O_PATH | os.O_DIRECTORY, resolve=sys.RESOLVE_IN_ROOT)
+            os.close(parent)
+            parent = following
+    finally:
+        os.close(parent)
+
+
+def refuse_links(root: int) -> None:
+    """An image whose /proc, /sys or /dev is a symbolic link would lead our mounts astray: refused, as runc does."""
+    for name in ("proc", "sys", "dev"):
+        try:
+            if stat.S_ISLNK(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
+                raise PodlabError(f"/{name} of the image is a symbolic link; it must be a directory")
+        except FileNotFoundError:
+            continue
+
+
+def perform(root: int, wanted: Iterable[RootMount]) -> None:
+    """Mount all of them, in order. Raises OSError or PodlabError naming the target."""
+    for mount in wanted:
+        _perform(root, mount)
+
+
+def _perform(root: int, mount: RootMount) -> None:
+    fd = open_inside(root, mount.target, directory=not mount.file)
+    place = f"/proc/self/fd/{fd}"
+    try:
+        if mount.fstype:
+            sys.mount(mount.source, place, mount.fstype, mount.flags, mount.data or None)
+            return
+        sys.mount(mount.source, place, None, sys.MS_BIND | sys.MS_REC)
+    except OSError as error:
+        raise PodlabError(f"cannot mount {mount.source} on {mount.target}: {os.strerror(error.errno)}") from error
+    finally:
+        os.close(fd)
+    _finish_bind(root, mount)
+
+
+def _finish_bind(root: int, mount: RootMount) -> None:
+    # The new mount is on top of the path: a descriptor taken before would still show what is below it.
+    fd = open_inside(root, mount.target)
+    place = f"/proc/self/fd/{fd}"
+    try:
+        if mount.flags:
+            sys.mount(None, place, None, sys.MS_BIND | sys.MS_REMOUNT | mount.flags)
+        if mount.propagation:
+            sys.mount(None, place, None, PROPAGATION[mount.propagation])
+    finally:
+        os.close(fd)
+
+
+def make_devices(root: int) -> None:
+    """The device nodes and links of /dev, whose tmpfs is ours and still empty."""
+    fd = sys.openat2(root, "dev", os.O_RDONLY | os.O_DIRECTORY, resolve=sys.RESOLVE_IN_ROOT)
+    umask = os.umask(0)
+    try:
+        for name, major, minor in DEVICES:
+            os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
+        for name, target in DEVICE_LINKS:
+            os.symlink(target, name, dir_fd=fd)
+        if os.path.exists("/proc/kcore"):
+            os.symlink("/proc/kcore", "core", dir_fd=fd)
+    finally:
+        os.umask(umask)
+        os.close(fd)
+
+
+def mask(root: int, null: int) -> None:
+    """Cover the paths that say too much: files by /dev/null, directories by an empty read-only tmpfs.
+
+    null: descriptor of the node's /dev/null, verified here (CVE-2025-31133).
+    """
+    status = os.fstat(null)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
+        raise PodlabError("/dev/null of the node is not the null device")
+    for path in MASKED:
+        _mask(root, path, null)
+    for path in READONLY:
+        _make_readonly(root, path)
+
+
+def _mask(root: int, path: str, null: int) -> None:
+    try:
+        fd = open_inside(root, path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return
+        raise
+    try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            sys.mount("tmpfs", f"/proc/self/fd/{fd}", "tmpfs", sys.MS_RDONLY, "nr_blocks=1,nr_inodes=1")
+        else:
+            sys.mount(f"/proc/self/fd/{null}", f"/proc/self/fd/{fd}", None, sys.MS_BIND)
+    finally:
+        os.close(fd)
+
+
+def _make_readonly(root: int, path: str) -> None:
+    try:
+        fd = open_inside(root, path)
+    except FileNotFoundError:
+        return
+    place = f"/proc/self/fd/{fd}"
+    sys.mount(place, place, None, sys.MS_BIND | sys.MS_REC)
+    os.close(fd)
+    fd = open_inside(root, path)
+    sys.mount(None, f"/proc/self/fd/{fd}", None, sys.MS_BIND | sys.MS_REMOUNT | sys.MS_RDONLY | SAFE)
+    os.close(fd)
+
+
+def pivot(root: int) -> None:
+    """Make the directory behind root the root, and let go of the old one (runc's recipe: rslave, then detach)."""
+    old = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.fchdir(root)
+    sys.pivot_root(".", ".")
+    os.fchdir(old)
+    sys.mount(None, ".", None, sys.MS_SLAVE | sys.MS_REC)
+    sys.umount(".", sys.MNT_DETACH)
+    os.chdir("/")
+    os.close(old)

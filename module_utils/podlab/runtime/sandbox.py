@@ -1,0 +1,268 @@
+"""The pod sandbox: pause, its namespaces, address, veth, files, volumes and cgroups.
+
+Runs inside the node (its mount, network and PID namespaces). Sources: containerd's podsandbox, kindnet's ptp plugin.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import struct
+from typing import Any, Mapping, NamedTuple, NoReturn
+
+from ..errors import PodlabError
+from ..kube import podfiles
+from ..linux import cgroup, process, syscalls
+from ..linux.netlink import Netlink
+from . import crilog, enter, ipam, paths
+from .container import cgroup_values
+
+SHM_SIZE = 67108864
+SANDBOX_OOM_SCORE = -998
+SHARED = ("ipc", "uts", "net")
+SYSCTLS = (
+    ("net/ipv4/ip_unprivileged_port_start", "0"),
+    ("net/ipv4/ping_group_range", "0 2147483647"),
+)
+
+
+class Sandbox(NamedTuple):
+    """A running sandbox. fds: namespace name -> descriptor, for containers to join."""
+
+    id: str
+    attempt: int
+    pid: int
+    start: int
+    pidfd: int
+    address: str
+    created: str
+    fds: Mapping[str, int]
+
+
+def sandbox_id(uid: str, attempt: int) -> str:
+    """64 hex digits, as containerd's; the same for the same pod and attempt."""
+    return hashlib.sha256(f"{uid}/sandbox/{attempt}".encode()).hexdigest()
+
+
+def veth_name(identity: str) -> str:
+    """Name of the node's end of a pod's veth: `veth` and 8 hex digits, as the ptp plugin names it."""
+    return f"veth{identity[:8]}"
+
+
+def create(config: Mapping[str, Any], attempt: int, hierarchies: cgroup.Hierarchies, pause: str) -> Sandbox:
+    """Make the sandbox, whole. On an error everything made so far is taken away again; then the error is raised."""
+    identity = sandbox_id(config["uid"], attempt)
+    directory = paths.pod_dir(config["cluster"], config["uid"])
+    _make_cgroups(config, identity, hierarchies)
+    store = f"/run/cni-ipam-state/{os.path.basename(paths.ipam_dir('', ''))}"
+    pid, fds = 0, {}
+    try:
+        _make_shm(directory)
+        pid = _start_pause(config, identity, hierarchies, directory, pause)
+        fds = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in (*SHARED, "pid")}
+        network = config["network"]
+        address = ipam.allocate(store, network["pod_cidr"], network["gateway"], identity)
+        connect(fds["net"], veth_name(identity), address, network)
+        _write_files(config, directory, address)
+    except BaseException:
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        for fd in fds.values():
+            os.close(fd)
+        _remove_traces(config, identity, directory)
+        raise
+    pidfd = syscalls.pidfd_open(pid)
+    return Sandbox(identity, attempt, pid, process.start_time(pid), pidfd, address, crilog.timestamp(), fds)
+
+
+def destroy(config: Mapping[str, Any], sandbox: Sandbox) -> None:
+    """Take the sandbox away: pause (KILL, as the CRI stops it), network namespace and veth with it, address, shm."""
+    try:
+        syscalls.pidfd_send_signal(sandbox.pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    _reap(sandbox.pid)
+    os.close(sandbox.pidfd)
+    for fd in sandbox.fds.values():
+        os.close(fd)
+    _remove_traces(config, sandbox.id, paths.pod_dir(config["cluster"], config["uid"]))
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        pass
+
+
+def _remove_traces(config: Mapping[str, Any], identity: str, directory: str) -> None:
+    # The veth goes with the pod's namespace, but not before the kernel's worker comes to it: a new sandbox of the
+    # same pod must not meet the old route.
+    with Netlink() as netlink:
+        try:
+            netlink.del_link(veth_name(identity))
+        except OSError as error:
+            if error.errno not in (errno.ENODEV, errno.EINVAL):
+                raise
+    ipam.release(f"/run/cni-ipam-state/{os.path.basename(paths.ipam_dir('', ''))}", identity)
+    try:
+        syscalls.umount(f"{directory}/shm", syscalls.MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            raise
+
+
+def _make_cgroups(config: Mapping[str, Any], identity: str, hierarchies: cgroup.Hierarchies) -> None:
+    parent = config["cgroup_parent"]
+    hierarchies.create(f"{parent}/{identity}")
+    hierarchies.write(parent, cgroup_values(config["resources"]))
+    hierarchies.write(f"{parent}/{identity}", cgroup.Values(cpu_shares=2), level="container")
+
+
+def _make_shm(directory: str) -> None:
+    target = f"{directory}/shm"
+    os.makedirs(target, exist_ok=True)
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    syscalls.mount("shm", target, "tmpfs", flags, f"mode=1777,size={SHM_SIZE}")
+
+
+def _start_pause(
+    config: Mapping[str, Any], identity: str, hierarchies: cgroup.Hierarchies, directory: str, pause: str
+) -> int:
+    """Clone pause into its namespaces; return its pid once it has become pause."""
+    read, write = os.pipe()
+    flags = (
+        syscalls.CLONE_NEWNET
+        | syscalls.CLONE_NEWIPC
+        | syscalls.CLONE_NEWUTS
+        | syscalls.CLONE_NEWPID
+        | syscalls.CLONE_NEWNS
+    )
+    pid = syscalls.clone(flags)
+    if pid == 0:
+        _become_pause(config, f"{config['cgroup_parent']}/{identity}", hierarchies, pause, write)
+    os.close(write)
+    failed = os.read(read, 4096)
+    os.close(read)
+    if failed:
+        os.waitpid(pid, 0)
+        raise PodlabError(f"Cannot start the sandbox: {failed.decode('utf-8', 'replace')}")
+    return pid
+
+
+def _become_pause(
+    config: Mapping[str, Any], path: str, hierarchies: cgroup.Hierarchies, pause: str, report: int
+) -> NoReturn:
+    """In the clone. pause gets a root of its own that holds nothing but itself, read-only."""
+    try:
+        os.setsid()
+        hierarchies.attach(path, 0)
+        syscalls.sethostname(config["hostname"])
+        enter.set_oom_score(SANDBOX_OOM_SCORE)
+        root = os.path.dirname(pause)
+        syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+        syscalls.mount(root, root, None, syscalls.MS_BIND)
+        syscalls.mount(None, root, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
+        os.chdir(root)
+        syscalls.pivot_root(".", ".")
+        syscalls.umount(".", syscalls.MNT_DETACH)
+        os.chdir("/")
+        enter.reset_process()
+        wanted = enter.Privileges(0, enter.capabilities.mask(enter.capabilities.NAMES), True, 0)
+        enter.become(enter.User(0, 0, (), "/"), wanted)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        enter.close_others()
+        os.execve(f"/{os.path.basename(pause)}", ["/pause"], {"PATH": enter.DEFAULT_PATH})
+    except BaseException as error:
+        os.write(report, str(error).encode()[:4096])
+    os._exit(1)
+
+
+def connect(netns: int, veth: str, address: str, network: Mapping[str, Any]) -> None:
+    """Join a network namespace to the node as kindnet's ptp plugin does.
+
+    netns: descriptor of the pod's namespace. veth: name of the node's end. address: the pod's, without prefix.
+    network: pod_cidr, gateway, address_prefix, mtu.
+    The pod's traffic goes through the node even to its neighbours: the subnet's own route is replaced by two.
+    """
+    gateway, mtu = network["gateway"], network["mtu"]
+    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    with Netlink() as node:
+        node.add_veth(veth, "eth0", peer_netns_fd=netns, mtu=mtu, up=True)
+        node.add_address(veth, f"{gateway}/32")
+        node.add_route(f"{address}/32", dev=veth, scope="link")
+    try:
+        syscalls.setns(netns, syscalls.CLONE_NEWNET)
+        with Netlink() as pod:
+            pod.set_link("lo", up=True)
+            pod.add_address("eth0", f"{address}/{network['address_prefix']}", noprefixroute=True)
+            pod.set_link("eth0", up=True)
+            pod.add_route(f"{gateway}/32", dev="eth0", scope="link")
+            pod.add_route(_subnet(network["pod_cidr"]), via=gateway, dev="eth0", src=address)
+            pod.add_route("0.0.0.0/0", via=gateway, dev="eth0")
+        for name, value in SYSCTLS:
+            _sysctl(name, value)
+    finally:
+        syscalls.setns(home, syscalls.CLONE_NEWNET)
+        os.close(home)
+
+
+def _subnet(pod_cidr: str) -> str:
+    address, _, bits = pod_cidr.partition("/")
+    number = struct.unpack("!I", bytes(int(part) for part in address.split(".")))[0]
+    masked = number & ~((1 << (32 - int(bits))) - 1)
+    return ".".join(str(byte) for byte in struct.pack("!I", masked)) + f"/{bits}"
+
+
+def _sysctl(name: str, value: str) -> None:
+    fd = os.open(f"/proc/sys/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def _write_files(config: Mapping[str, Any], directory: str, address: str) -> None:
+    """hosts, hostname and resolv.conf as the kubelet and the CRI write them; bound into each container."""
+    domain = podfiles.pod_domain(config["subdomain"], config["namespace"], config["dns_domain"])
+    text = podfiles.hosts_file([address], config["hostname"], domain, config["host_aliases"])
+    for name, content in (("hosts", text), ("hostname", config["hostname"] + "\n"), ("resolv.conf", config["resolv_conf"])):
+        # In place, not by rename: a container that has the file bound must see the new address.
+        fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        os.write(fd, content.encode())
+        os.close(fd)
+
+
+def remove_cgroups(config: Mapping[str, Any], hierarchies: cgroup.Hierarchies) -> None:
+    """End what is left in the pod's cgroups and remove them; the caller, its supervisor, leaves them first."""
+    hierarchies.attach("init", 0)
+    hierarchies.kill(config["cgroup_parent"])
+    hierarchies.remove(config["cgroup_parent"])
+
+
+def remove_files(config: Mapping[str, Any]) -> None:
+    """Layers, volumes, logs and state of the pod. hostPath volumes are not ours and stay.
+
+    Containers mount in their own namespaces, so nothing of the machine can be mounted below these directories;
+    an emptyDir in memory is unmounted first.
+    """
+    data = paths.pod_data_dir(config["cluster"], config["uid"])
+    for name in os.listdir(f"{data}/volumes") if os.path.isdir(f"{data}/volumes") else ():
+        try:
+            syscalls.umount(f"{data}/volumes/{name}", syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+    for directory in (data, _log_dir(config), paths.pod_dir(config["cluster"], config["uid"])):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _log_dir(config: Mapping[str, Any]) -> str:
+    return f"/var/log/pods/{config['namespace']}_{config['name']}_{config['uid']}"
+
+
+__all__ = ["Sandbox", "connect", "create", "destroy", "remove_cgroups", "remove_files", "sandbox_id", "veth_name"]

@@ -1,0 +1,360 @@
+"""The pod's supervisor: one small process per pod, parent of pause and of every container.
+
+Starts, watches (pidfd), restarts with back-off, writes logs and status.json. It adopts nothing: it is the parent, and its
+children die with it (PR_SET_PDEATHSIG), so that a pod is either supervised or gone. SIGTERM asks it to delete the pod.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import signal
+import time
+from typing import Any, Callable, Mapping
+
+from ..errors import PodlabError
+from ..kube import podstatus
+from ..kube.backoff import CAP, BackOff, message, restarts
+from ..linux import cgroup, syscalls
+from . import container as capsule
+from . import paths, sandbox
+from .crilog import Log, timestamp
+from .files import read_json, write_json
+
+CHUNK = 65536
+MINIMUM_GRACE = 1.0
+SANDBOX_RETRY = 10.0
+SUPERVISOR_OOM_SCORE = -999
+
+
+class Run:
+    """One container of the pod through its runs."""
+
+    __slots__ = (
+        "back_off", "began", "config", "id", "last_state", "log", "outputs", "pid", "pidfd", "restart_count", "restarts",
+        "started_at", "state",
+    )  # fmt: skip
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.state: dict[str, Any] = {"waiting": {"reason": "ContainerCreating"}}
+        self.last_state: dict[str, Any] = {}
+        self.restart_count = 0
+        self.restarts = True
+        self.back_off = BackOff()
+        self.id = ""
+        self.pid = 0
+        self.pidfd = -1
+        self.outputs: dict[int, str] = {}
+        self.log: Log | None = None
+        self.began = 0.0
+        self.started_at = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.config["name"])
+
+    def view(self) -> dict[str, Any]:
+        """What kube.podstatus wants to know."""
+        return {
+            "name": self.name,
+            "image": self.config["image"],
+            "image_id": self.config["image_id"],
+            "id": self.id,
+            "state": self.state,
+            "last_state": self.last_state,
+            "restart_count": self.restart_count,
+            "restarts": self.restarts,
+        }
+
+
+class Supervisor:
+    """The state machine of one pod. Everything happens in run(), in one thread."""
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        pause: str,
+        ready: Callable[[str], None],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.pause = pause
+        self.ready = ready
+        self.now = now
+        self.directory = paths.pod_dir(config["cluster"], config["uid"])
+        self.hierarchies = cgroup.detect()
+        self.poll = select.poll()
+        self.watched: dict[int, Callable[[], None]] = {}
+        self.timers: list[tuple[float, int, Callable[[], None]]] = []
+        self.sequence = 0
+        self.runs = [Run(entry) for entry in config["containers"]]
+        self.sandbox: sandbox.Sandbox | None = None
+        self.attempt = 0
+        self.started = timestamp()
+        self.deletion = ""
+        self.conditions: list[Mapping[str, Any]] = []
+        self.written: dict[str, Any] = {}
+        self.ended = False
+        self.announced = False
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Live until the pod is deleted or has finished."""
+        self._listen_for_signals()
+        self._sync()
+        while not self.ended:
+            self._write_status()
+            self._announce()
+            self._wait()
+        self._write_status()
+
+    def _wait(self) -> None:
+        timeout = None
+        if self.timers:
+            timeout = max(0.0, (self.timers[0][0] - self.now()) * 1000)
+        for fd, _ in self.poll.poll(timeout):
+            handler = self.watched.get(fd)
+            if handler:
+                handler()
+        while self.timers and self.timers[0][0] <= self.now() and not self.ended:
+            heapq.heappop(self.timers)[2]()
+
+    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+        self.watched[fd] = handler
+        self.poll.register(fd, select.POLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        if self.watched.pop(fd, None):
+            self.poll.unregister(fd)
+
+    def _at(self, delay: float, action: Callable[[], None]) -> None:
+        self.sequence += 1
+        heapq.heappush(self.timers, (self.now() + delay, self.sequence, action))
+
+    def _listen_for_signals(self) -> None:
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+        def asked() -> None:
+            os.read(read, 64)
+            self._delete()
+
+        self._watch(read, asked)
+
+    # -- sandbox ----------------------------------------------------------------------------------------------------
+
+    def _sync(self) -> None:
+        """Bring the pod to what it should be: a sandbox, then every container that is due."""
+        if self.deletion:
+            return
+        try:
+            capsule.prepare_volumes(self.config)
+            self.sandbox = sandbox.create(self.config, self.attempt, self.hierarchies, self.pause)
+        except (OSError, PodlabError) as error:
+            for run in self.runs:
+                run.state = {"waiting": {"reason": "ContainerCreating", "message": f"FailedCreatePodSandBox: {error}"}}
+            self._at(SANDBOX_RETRY, self._sync)
+            return
+        self._watch(self.sandbox.pidfd, self._sandbox_died)
+        for run in self.runs:
+            if run.restarts:
+                self._start(run)
+
+    def _sandbox_died(self) -> None:
+        """pause is gone: every container is killed; then, unless the policy is Never, the pod comes back whole."""
+        if self.sandbox is None:
+            return
+        for run in self.runs:
+            if run.pid:
+                self._kill(run, signal.SIGKILL)
+                self._exited(run)
+        self._end_sandbox()
+        if self.deletion:
+            return
+        self.timers.clear()
+        if self.config["restart_policy"] == "Never":
+            self._finish()
+            return
+        self.attempt += 1
+        for run in self.runs:
+            # OnFailure: what has succeeded does not run again, as computePodActions has it.
+            run.restarts = restarts(self.config["restart_policy"], _exit_code(run))
+        if any(run.restarts for run in self.runs):
+            self._sync()
+        else:
+            self._finish()
+
+    def _end_sandbox(self) -> None:
+        if self.sandbox:
+            self._unwatch(self.sandbox.pidfd)
+            sandbox.destroy(self.config, self.sandbox)
+            self.sandbox = None
+
+    # -- containers -------------------------------------------------------------------------------------------------
+
+    def _start(self, run: Run) -> None:
+        if self.deletion or self.sandbox is None or run.pid:
+            return
+        if run.last_state or "terminated" in run.state:
+            run.last_state = run.state if "terminated" in run.state else run.last_state
+            run.restart_count += 1
+        path = f"/var/log/pods/{self.config['namespace']}_{self.config['name']}_{self.config['uid']}"
+        run.log = Log(f"{path}/{run.name}/{run.restart_count}.log")
+        run.id = capsule.container_id(self.config["uid"], run.name, run.restart_count)
+        run.began, run.started_at = self.now(), timestamp()
+        try:
+            started = capsule.start(
+                self.config, run.config, run.restart_count, self.sandbox.fds, self.sandbox.address, self.hierarchies
+            )
+        except (OSError, PodlabError) as error:
+            reason = getattr(error, "details", {}).get("reason", "CreateContainerError")
+            self._settle(run, 128, reason, str(error))
+            return
+        run.pid, run.pidfd = started.pid, started.pidfd
+        run.outputs = {started.stdout: "stdout", started.stderr: "stderr"}
+        run.state = {"running": {"startedAt": run.started_at}}
+        for fd in run.outputs:
+            self._watch(fd, lambda fd=fd: self._read(run, fd))  # type: ignore[misc]
+        self._watch(run.pidfd, lambda: self._exited(run))
+
+    def _read(self, run: Run, fd: int) -> bool:
+        """Take what is there; False when there is nothing more."""
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return False
+        if data and run.log:
+            run.log.feed(run.outputs[fd], data)
+            return True
+        self._unwatch(fd)
+        return False
+
+    def _exited(self, run: Run) -> None:
+        """The container's first process is gone: take the rest with it, note how it ended, decide what comes."""
+        if not run.pid:
+            return
+        _, status = os.waitpid(run.pid, 0)
+        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        self._unwatch(run.pidfd)
+        os.close(run.pidfd)
+        run.pid, run.pidfd = 0, -1
+        path = f"{self.config['cgroup_parent']}/{run.id}"
+        reason = "OOMKilled" if self.hierarchies.stat(path).get("oom_kill") else ""
+        # With a shared PID namespace only the first process has died so far.
+        self.hierarchies.kill(path)
+        for fd in list(run.outputs):
+            while self._read(run, fd):
+                pass
+            self._unwatch(fd)
+            os.close(fd)
+        run.outputs = {}
+        self.hierarchies.remove(path)
+        self._settle(run, code, reason, capsule.termination_message(self.config, run.config, run.restart_count))
+
+    def _settle(self, run: Run, code: int, reason: str, text: str) -> None:
+        """Record the end of a run, then wait for the next one or be done."""
+        if run.log:
+            run.log.close()
+            run.log = None
+        run.state = podstatus.terminated(code, reason, run.started_at, timestamp(), run.id, text)
+        run.restarts = restarts(self.config["restart_policy"], code) and not self.deletion
+        if run.restarts and self.sandbox:
+            self._back_off(run)
+        elif not any(other.pid or other.restarts for other in self.runs):
+            self._finish()
+
+    def _back_off(self, run: Run) -> None:
+        cap = self.config.get("max_container_restart_period", CAP)
+        delay, run.back_off = run.back_off.after(self.now() - run.began, cap)
+        if delay:
+            names = (run.name, self.config["name"], self.config["namespace"], self.config["uid"])
+            run.last_state = run.state
+            run.state = {"waiting": {"reason": "CrashLoopBackOff", "message": message(delay, *names)}}
+        self._at(delay, lambda: self._start(run))
+
+    def _kill(self, run: Run, number: int) -> None:
+        try:
+            syscalls.pidfd_send_signal(run.pidfd, number)
+        except ProcessLookupError:
+            pass
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """No container will run again: the sandbox goes; a deleted pod's files too."""
+        self._end_sandbox()
+        self.ended = True
+        sandbox.remove_cgroups(self.config, self.hierarchies)
+        if self.deletion:
+            sandbox.remove_files(self.config)
+
+    def _delete(self) -> None:
+        """TERM to all, KILL after the grace period; asked again, the grace may only shrink."""
+        asked = read_json(f"{self.directory}/delete.json", {})
+        grace = max(MINIMUM_GRACE, float(asked.get("grace", self.config["grace"]))) if asked.get("grace") != 0 else 0.0
+        if not self.deletion:
+            self.deletion = timestamp()
+            self.timers.clear()
+            for run in self.runs:
+                run.restarts = False
+                if run.pid:
+                    self._kill(run, getattr(signal, run.config.get("stop_signal", "SIGTERM"), signal.SIGTERM))
+        self._at(grace, self._kill_all)
+        if not any(run.pid for run in self.runs):
+            self._finish()
+
+    def _kill_all(self) -> None:
+        for run in self.runs:
+            if run.pid:
+                self._kill(run, signal.SIGKILL)
+
+    # -- what others see --------------------------------------------------------------------------------------------
+
+    def _write_status(self) -> None:
+        if self.ended and self.deletion:
+            return
+        now = timestamp()
+        address = self.sandbox.address if self.sandbox else self.written.get("podIP", "")
+        views = [run.view() for run in self.runs]
+        status = podstatus.pod_status(self.config, views, address, self.started, now, self.conditions)
+        if not self.sandbox and status["phase"] in ("Succeeded", "Failed"):
+            status["conditions"][0]["status"] = "False"
+        if self.deletion:
+            status["deletionTimestamp"] = self.deletion
+        status["podlab"] = {
+            "sandbox": self.sandbox.id if self.sandbox else "",
+            "attempt": self.attempt,
+            "pause": self.sandbox.pid if self.sandbox else 0,
+            "pids": {run.name: run.pid for run in self.runs if run.pid},
+        }
+        if status != self.written:
+            self.conditions = status["conditions"]
+            self.written = status
+            write_json(f"{self.directory}/status.json", status)
+
+    def _announce(self) -> None:
+        """Tell the module, once, that every container was started or failed to be."""
+        if not self.announced:
+            self.announced = True
+            problems = [
+                f"{run.name}: {state.get('reason')}: {state.get('message')}"
+                for run in self.runs
+                for state in run.state.values()
+                if state.get("message")
+            ]
+            self.ready("; ".join(problems))
+
+
+def _exit_code(run: Run) -> int:
+    for state in (run.state, run.last_state):
+        if "terminated" in state:
+            return int(state["terminated"]["exitCode"])
+    return 1

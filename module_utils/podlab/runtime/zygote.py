@@ -1,0 +1,120 @@
+"""Forks the supervisors: a small process that has imported what they need and nothing else.
+
+The pod module starts it once per call with the work on standard input; forking from the module itself would give every
+supervisor a copy of Ansible. It answers with one JSON line per pod on standard output.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import struct
+import sys
+from typing import Any, Mapping, NoReturn
+
+from ..errors import PodlabError
+from ..linux import cgroup, process, syscalls
+from . import enter, node, paths
+from .files import write_json
+from .supervisor import SUPERVISOR_OOM_SCORE, Supervisor
+
+_CREDENTIALS = struct.Struct("3i")
+
+
+def main() -> None:
+    """Read {"pause": path, "nodes": [{"record": node.json, "pods": [runtime config]}]}; start all pods."""
+    work = json.load(sys.stdin)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    clusters = {config["uid"]: config["cluster"] for entry in work["nodes"] for config in entry["pods"]}
+    starters = [_fork_node(entry, work["pause"], theirs, ours) for entry in work["nodes"]]
+    theirs.close()
+    _collect(ours, clusters)
+    for pid in starters:
+        os.waitpid(pid, 0)
+
+
+def _collect(ours: socket.socket, clusters: Mapping[str, str]) -> None:
+    """Note who supervises which pod, and hand on what each says when its containers were started."""
+    while True:
+        data, ancillary, _, _ = ours.recvmsg(65536, socket.CMSG_SPACE(_CREDENTIALS.size))
+        if not data:
+            return
+        said = json.loads(data)
+        if said.get("hello"):
+            # The kernel translates the sender's pid into our PID namespace: only so do we learn it.
+            pid = _CREDENTIALS.unpack(ancillary[0][2])[0]
+            record = {"pid": pid, "start": process.start_time(pid)}
+            write_json(f"{paths.pod_dir(clusters[said['uid']], said['uid'])}/supervisor.json", record)
+        else:
+            print(json.dumps(said), flush=True)
+
+
+def _fork_node(entry: Mapping[str, Any], pause: str, theirs: socket.socket, ours: socket.socket) -> int:
+    """In a child that has entered the node: one supervisor per pod. Returns the child's pid."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        ours.close()
+        node.enter(entry["record"])
+        # One more fork, so that the supervisors' parent is of the node and they become children of its PID 1.
+        middle = os.fork()
+        if middle == 0:
+            for config in entry["pods"]:
+                if os.fork() == 0:
+                    _supervise(config, pause, theirs)
+            os._exit(0)
+        os.waitpid(middle, 0)
+        code = 0
+    except (OSError, PodlabError) as error:
+        for config in entry["pods"]:
+            theirs.send(json.dumps({"uid": config["uid"], "error": str(error)}).encode())
+    finally:
+        os._exit(code)
+
+
+def _supervise(config: Mapping[str, Any], pause: str, theirs: socket.socket) -> NoReturn:
+    """Become the supervisor of the pod."""
+
+    def tell(error: str) -> None:
+        theirs.send(json.dumps({"uid": config["uid"], "error": error[:30000]}).encode())
+        theirs.close()
+
+    try:
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+        os.chdir("/")
+        os.umask(0o022)
+        solo = single_tree(cgroup.detect())
+        path = f"{config['cgroup_parent']}/supervisor"
+        solo.create(path)
+        solo.attach(path, 0)
+        enter.set_oom_score(SUPERVISOR_OOM_SCORE)
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        theirs.send(json.dumps({"uid": config["uid"], "hello": True}).encode())
+        Supervisor(config, pause, tell).run()
+    except BaseException as error:
+        write_json(f"{paths.pod_dir(config['cluster'], config['uid'])}/crash.json", {"error": repr(error)})
+        try:
+            tell(f"the supervisor ended: {error!r}")
+        except OSError:
+            pass
+        os._exit(1)
+    os._exit(0)
+
+
+def single_tree(every: cgroup.Hierarchies) -> cgroup.Hierarchies:
+    """One hierarchy is enough to find a supervisor by its cgroup; the others would only cost time."""
+    if every.v2:
+        return cgroup.Hierarchies((), every.v2)
+    return cgroup.Hierarchies(tuple(tree for tree in every.v1 if "pids" in tree.controllers), None)
