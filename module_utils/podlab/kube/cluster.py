@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from .cidr import ipv4_network
 from .kind_types import Config
 
 # `uname -m` -> the value of kubernetes.io/arch (Go's GOARCH).
@@ -44,7 +45,7 @@ class Node(NamedTuple):
 
     name: str
     role: str  # control-plane | worker
-    index: int  # position in the config, from 0
+    index: int  # type: ignore[assignment]  # position in the config, from 0; hides tuple.index
     address: str  # on the node network, "172.18.0.2"
     pod_cidr: str  # "10.244.0.0/24"
     labels: Mapping[str, str]
@@ -108,17 +109,6 @@ def node_names(name: str, roles: list[str]) -> list[str]:
         seen[role] = seen.get(role, 0) + 1
         names.append(f"{name}-{role}{seen[role] if seen[role] > 1 else ''}")
     return names
-
-
-def ipv4_network(cidr: str) -> ipaddress.IPv4Network:
-    """The network of a CIDR; host bits are allowed, as in Go's net.ParseCIDR, and a v4-mapped one counts as IPv4."""
-    network = ipaddress.ip_network(cidr, strict=False)
-    if isinstance(network, ipaddress.IPv4Network):
-        return network
-    mapped = network.network_address.ipv4_mapped
-    if mapped is None or network.prefixlen < 96:
-        raise ValueError(f"{cidr} is not an IPv4 CIDR")
-    return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
 
 
 def pod_cidrs(pod_subnet: str, count: int) -> list[str]:

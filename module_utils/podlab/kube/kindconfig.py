@@ -5,12 +5,14 @@ from __future__ import annotations
 from ..errors import Problem
 from .kind_lints import lint
 from .kind_parse import parse
+from .kind_support import limits
 from .kind_types import Config
 from .kind_validate import validate
 
 
 def load(text: str, file: str, name: str | None = None) -> tuple[Config, list[Problem]]:
-    """Read a kind config: parse, fill in defaults, validate as kind does, and look for what kind does not.
+    """Read a kind config: parse, fill in defaults, validate as kind does, look for what kind does not, and for
+    what podlab cannot.
 
     text: the file's content. file: how messages name it. name: wins over the file's (KIND_CLUSTER_NAME, --name).
     Returns the config and every problem, errors and warnings, in the order of kind's own checks. The config is fit
@@ -20,6 +22,8 @@ def load(text: str, file: str, name: str | None = None) -> tuple[Config, list[Pr
     if report.readable:
         if name:
             config = config._replace(name=name)
+            report.foreign.add(("name",))
         validate(config, report)
         lint(config, report)
+        limits(config, report)
     return config, report.problems

@@ -1,0 +1,85 @@
+"""What of a kind config podlab cannot do, or gives no meaning.
+
+The first are errors, by name and with a way out; the others are warnings: a config that people have should work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .kind_report import Report
+from .kind_types import Config
+
+# Fields without a meaning here, and why.
+NO_KUBEADM = "podlab has no kubeadm: nothing is patched"
+NO_CONTAINERD = "podlab has no containerd: nothing is patched"
+NO_API = "podlab has no API server"
+MEANINGLESS_AT_TOP = {
+    "featureGates": "podlab has no Kubernetes components whose gates could be set",
+    "runtimeConfig": NO_API,
+    "kubeadmConfigPatches": NO_KUBEADM,
+    "kubeadmConfigPatchesJSON6902": NO_KUBEADM,
+    "containerdConfigPatches": NO_CONTAINERD,
+    "containerdConfigPatchesJSON6902": NO_CONTAINERD,
+}
+MEANINGLESS_IN_NETWORKING = {"apiServerPort": NO_API, "apiServerAddress": NO_API}
+MEANINGLESS_IN_NODE = {
+    "image": "a podlab node shares the machine's file tree",
+    "kubeadmConfigPatches": NO_KUBEADM,
+    "kubeadmConfigPatchesJSON6902": NO_KUBEADM,
+}
+
+
+def limits(config: Config, report: Report) -> None:
+    """Add what cannot be built, then what will have no effect."""
+    _unsupported(config, report)
+    _meaningless(config, report)
+
+
+def _unsupported(config: Config, report: Report) -> None:
+    networking = config.networking
+    if networking.ip_family in ("ipv6", "dual"):
+        report.error(
+            ("networking", "ipFamily"),
+            f"podlab cannot build {networking.ip_family} clusters yet",
+            "Use ipFamily: ipv4 and IPv4 subnets",
+        )
+    if networking.kube_proxy_mode in ("ipvs", "nftables"):
+        report.error(
+            ("networking", "kubeProxyMode"),
+            f"podlab has no {networking.kube_proxy_mode} mode yet",
+            "Use iptables, or none for a lab without Services",
+        )
+    if networking.disable_default_cni:
+        report.error(
+            ("networking", "disableDefaultCNI"),
+            "podlab runs no CNI plugins: without its own pod network pods would have none",
+            "Remove the field",
+        )
+    for index, node in enumerate(config.nodes):
+        if node.extra_port_mappings:
+            report.error(
+                ("nodes", index, "extraPortMappings"),
+                "podlab cannot map ports of the machine yet",
+                "Remove it: the machine reaches every node port at the node's own address",
+            )
+
+
+def _meaningless(config: Config, report: Report) -> None:
+    for path, why in _meaningless_paths(config):
+        if report.given(path):
+            report.warning(path, f"has no effect: {why}")
+
+
+def _meaningless_paths(config: Config) -> Iterator[tuple[tuple[Any, ...], str]]:
+    for field, why in MEANINGLESS_AT_TOP.items():
+        yield (field,), why
+    for field, why in MEANINGLESS_IN_NETWORKING.items():
+        yield ("networking", field), why
+    for index, node in enumerate(config.nodes):
+        for field, why in MEANINGLESS_IN_NODE.items():
+            yield ("nodes", index, field), why
+        for number, mount in enumerate(node.extra_mounts):
+            if mount.selinux_relabel:
+                yield ("nodes", index, "extraMounts", number, "selinuxRelabel"), "podlab relabels nothing"
