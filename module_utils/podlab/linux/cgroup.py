@@ -6,13 +6,13 @@ systemd's own hierarchy (name=systemd) is left alone. Sources: cgroups(7), kerne
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import PodlabError
 from . import cgroup_values as rules
+from .cgroup_files import check_path, children, get, hand_down, make, put, set_file, tree_below
 from .cgroup_values import Values, Write
 from .mountinfo import MountInfo, mounts
 
@@ -36,8 +36,6 @@ DEFAULT_DEVICES = (
     "c 10:200 rwm",
     "c 136:* rwm",
 )
-# On the root of a v2 tree: the controllers that were switched on there by us, to be switched off at the end.
-_MARK = "trusted.podlab.controllers"
 
 
 class Hierarchy(NamedTuple):
@@ -99,12 +97,10 @@ class Hierarchies(NamedTuple):
         v2: every controller is handed down to the parent's children. Raises PodlabError when a parent has processes.
         """
         check_path(path)
-        for tree in self.v1:
-            _make(tree, path)
-        if self.v2:
-            _make(self.v2, path)
-            if not self.v1:
-                self.enable(path, V2_CONTROLLERS)
+        for tree in self.every:
+            make(tree.directory, path, cpuset=tree.version == 1 and "cpuset" in tree.controllers)
+        if self.v2 and not self.v1:
+            self.enable(path, V2_CONTROLLERS)
 
     def enable(self, path: str, controllers: Iterable[str]) -> None:
         """v2: hand the controllers down from the root to path (cgroup.subtree_control of every parent).
@@ -116,17 +112,24 @@ class Hierarchies(NamedTuple):
         wanted = [name for name in controllers if name in self.v2.controllers]
         directory = self.v2.directory
         for part in path.split("/"):
-            _hand_down(directory, wanted, root=directory == self.v2.directory)
+            hand_down(directory, wanted, root=directory == self.v2.directory)
             directory = os.path.join(directory, part)
 
     def attach(self, path: str, pid: int = 0) -> None:
-        """Move process pid into the cgroup in every tree. 0: the caller, who must have a single thread. Raises OSError."""
+        """Move process pid into the cgroup in every tree; 0 is the caller, who must have a single thread.
+
+        Raises OSError.
+        """
         check_path(path)
         for tree in self.every:
             # A single-threaded process that moves itself through v1's tasks file spares the kernel-wide lock behind
             # cgroup.procs, which costs an RCU grace period (5 ms on an idle machine) each time.
             file = "tasks" if tree.version == 1 and pid == 0 else "cgroup.procs"
             put(os.path.join(tree.directory, path, file), str(pid))
+
+    def file(self, write: Write, path: str) -> str:
+        """The absolute name of the file that the write goes to."""
+        return os.path.join(self.directory(write.controller, path), write.file)
 
     def plan(self, path: str, values: Values, level: str = "pod") -> list[tuple[str, Write]]:
         """(file, write) for every setting, in the order in which the kernel takes them now.
@@ -139,9 +142,7 @@ class Hierarchies(NamedTuple):
         if lacks:
             raise PodlabError("; ".join(lacking(controller, path, self.mode, field) for field, controller in lacks))
         wanted = rules.writes(values, versions, level)
-        base: dict[str, str] = {
-            write.file: os.path.join(self.directory(write.controller, path), write.file) for write in wanted
-        }
+        base = {write.file: self.file(write, path) for write in wanted}
         judged: tuple[str, ...] = ("memory.memsw.limit_in_bytes", "cpu.cfs_period_us")
         current = {file: get(base[file]) or "" for file in judged if file in base}
         found = []
@@ -185,13 +186,13 @@ class Hierarchies(NamedTuple):
         """The processes in the cgroup (and below), of all trees; 0 stands for one of a foreign pid namespace."""
         found: set[int] = set()
         for directory in self.directories(path):
-            for place in _tree(directory) if recursive else [directory]:
+            for place in tree_below(directory) if recursive else [directory]:
                 found.update(int(line) for line in (get(os.path.join(place, "cgroup.procs")) or "").split())
         return sorted(found)
 
     def children(self, path: str) -> list[str]:
         """The names of the cgroups directly below path, of all trees."""
-        return sorted({name for directory in self.directories(path) for name in _children(directory)})
+        return sorted({name for directory in self.directories(path) for name in children(directory)})
 
     def kill(self, path: str, timeout: float = 5.0) -> None:
         """SIGKILL every process in the cgroup and below, and wait until it has ended (not: been reaped).
@@ -229,149 +230,6 @@ _REMEDIES = {
     "memory": "Start the kernel with cgroup_enable=memory",
     "hugetlb": "Mount it (mount -t cgroup -o hugetlb hugetlb /sys/fs/cgroup/hugetlb) or use a kernel that has it",
 }
-
-
-def check_path(path: str) -> None:
-    """Raise PodlabError unless path is relative and stays below the root."""
-    parts = path.split("/")
-    if not path or any(part in ("", ".", "..") for part in parts):
-        raise PodlabError(f"cgroup path must be relative without empty, '.' or '..' parts, not {path!r}")
-
-
-def put(file: str, text: str) -> None:
-    """Write text to a control file in one write(2). Raises OSError naming the file."""
-    fd = os.open(file, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    except OSError as error:
-        raise OSError(error.errno, f"write {text!r}: {os.strerror(error.errno or 0)}", file) from error
-    finally:
-        os.close(fd)
-
-
-_HINTS = {
-    errno.EINVAL: "the kernel does not take this value here; it may exceed what the parent cgroup allows",
-    errno.EBUSY: "the cgroup is in use: the value is below what its processes hold",
-    errno.ENOENT: "this kernel has no such file",
-    errno.ENODEV: "there is no such device",
-    errno.ERANGE: "the value is out of the kernel's range",
-}
-
-
-def set_file(file: str, text: str) -> None:
-    """`put` with a sentence for what the kernel refuses. Raises PodlabError."""
-    try:
-        put(file, text)
-    except OSError as error:
-        hint = _HINTS.get(error.errno or 0, os.strerror(error.errno or 0))
-        raise PodlabError(f"Cannot write {text!r} to {file}: {hint}", errno=error.errno) from error
-
-
-def get(file: str) -> str | None:
-    """The text of a control file without the last newline; None when there is no such file."""
-    try:
-        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        parts: list[bytes] = []
-        while True:
-            part = os.read(fd, 65536)
-            if not part:
-                return b"".join(parts).decode().rstrip("\n")
-            parts.append(part)
-    except OSError as error:
-        if error.errno == errno.ENODEV:  # the cgroup was removed between open and read
-            return None
-        raise
-    finally:
-        os.close(fd)
-
-
-def _make(tree: Hierarchy, path: str) -> None:
-    directory = os.path.join(tree.directory, path)
-    try:
-        os.mkdir(directory)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        parent = os.path.dirname(path)
-        if not parent:
-            raise
-        _make(tree, parent)
-        _make(tree, path)
-        return
-    if tree.version == 1 and "cpuset" in tree.controllers:
-        _inherit_cpuset(directory)
-
-
-def _inherit_cpuset(directory: str) -> None:
-    parent = os.path.dirname(directory)
-    for name in ("cpuset.cpus", "cpuset.mems"):
-        if not get(os.path.join(directory, name)):
-            put(os.path.join(directory, name), get(os.path.join(parent, name)) or "")
-
-
-def _hand_down(directory: str, wanted: Iterable[str], root: bool) -> None:
-    file = os.path.join(directory, "cgroup.subtree_control")
-    enabled = (get(file) or "").split()
-    offered = (get(os.path.join(directory, "cgroup.controllers")) or "").split()
-    new = [name for name in wanted if name in offered and name not in enabled]
-    if not new:
-        return
-    try:
-        put(file, " ".join(f"+{name}" for name in new))
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        raise PodlabError(
-            f"Cannot hand {', '.join(new)} down from cgroup {directory}: it has processes of its own, and a v2 cgroup "
-            f"has either processes or children with controllers. Move its processes to a child (kind uses init.scope)"
-        ) from error
-    if root:
-        marked = marks(directory)
-        os.setxattr(directory, _MARK, " ".join(sorted({*marked, *new})).encode())
-
-
-def marks(directory: str) -> list[str]:
-    """The controllers that we switched on at the root of a v2 tree."""
-    try:
-        return os.getxattr(directory, _MARK).decode().split()
-    except OSError:
-        return []
-
-
-def take_back(directory: str) -> None:
-    """Switch off at the root what we switched on there, unless another cgroup uses it by now."""
-    left = []
-    for name in marks(directory):
-        try:
-            put(os.path.join(directory, "cgroup.subtree_control"), f"-{name}")
-        except OSError:
-            left.append(name)
-    try:
-        if left:
-            os.setxattr(directory, _MARK, " ".join(left).encode())
-        else:
-            os.removexattr(directory, _MARK)
-    except OSError:
-        return  # no mark, or a file system without extended attributes: nothing to forget
-
-
-def _children(directory: str) -> list[str]:
-    try:
-        with os.scandir(directory) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except FileNotFoundError:
-        return []
-
-
-def _tree(directory: str) -> list[str]:
-    """The directory and all below, parents first."""
-    found = [directory]
-    for place in found:
-        found += [os.path.join(place, name) for name in _children(place)]
-    return found
 
 
 def detect(table: Iterable[MountInfo] | None = None) -> Hierarchies:

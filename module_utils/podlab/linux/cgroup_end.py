@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import PodlabError
 from . import syscalls
-from .cgroup import _children, _tree, check_path, get, put, take_back
+from .cgroup_files import check_path, children, get, put, take_back, tree_below
 
 if TYPE_CHECKING:
     from .cgroup import Hierarchies, Hierarchy
@@ -137,7 +137,7 @@ def remove(trees: Hierarchies, path: str, timeout: float) -> None:
 def _remove_from(trees: Hierarchies, tree: Hierarchy, path: str, deadline: float) -> None:
     directory = os.path.join(tree.directory, path)
     while not _rmdir(directory):
-        for place in reversed(_tree(directory)[1:]):
+        for place in reversed(tree_below(directory)[1:]):
             _rmdir(place)
         if _rmdir(directory):
             return
@@ -178,7 +178,7 @@ def _rmdir(directory: str) -> bool:
 def remove_if_empty(trees: Hierarchies, path: str) -> bool:
     """See Hierarchies.remove_if_empty."""
     directories = trees.directories(path)
-    if any(_children(directory) for directory in directories) or trees.pids(path, recursive=False):
+    if any(children(directory) for directory in directories) or trees.pids(path, recursive=False):
         return False
     gone = all([_rmdir(directory) for directory in directories])
     _forget(trees, path)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Callable
 
-from .cgroup import get
+from .cgroup_files import get
 from .cgroup_values import UNLIMITED, Values
 
 if TYPE_CHECKING:
