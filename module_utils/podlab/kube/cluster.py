@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -99,6 +100,11 @@ def _node_from_dict(plain: Mapping[str, Any]) -> Node:
     known["taints"] = tuple(dict(taint) for taint in plain["taints"])
     known["mounts"] = tuple(Mount(**{key: mount[key] for key in Mount._fields}) for mount in plain["mounts"])
     return Node(**known)
+
+
+def uplink_name(cluster: str) -> str:
+    """The lab's one link on the machine: 14 bytes, since the kernel allows 15 and cluster names are longer."""
+    return f"podlab{hashlib.sha256(cluster.encode()).hexdigest()[:8]}"
 
 
 def node_names(name: str, roles: list[str]) -> list[str]:
