@@ -8,10 +8,11 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from typing import Callable, Dict, List, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 # table -> chain -> rules, each rule without counters and with its "-A CHAIN".
-Tables = Dict[str, Dict[str, List[str]]]
+Tables = dict[str, dict[str, list[str]]]
 
 _WORD = re.compile(r'"[^"]*"|\S+')
 _BARE = re.compile(r"[A-Za-z0-9_-]+")

@@ -8,7 +8,8 @@ Source: Kubernetes pkg/proxy/iptables/proxier.go, syncProxyRules.
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from . import proxy_chains as chains
 from .iptables_save import Tables, saved_form
@@ -298,9 +299,7 @@ def _holds(network: str, address: str) -> bool:
     return ipaddress.ip_address(address) in ipaddress.ip_network(network)
 
 
-def _spread(
-    rules: RuleSet, work: _Work, chain: str, endpoints: Sequence[Endpoint], seps: Mapping[str, str]
-) -> None:
+def _spread(rules: RuleSet, work: _Work, chain: str, endpoints: Sequence[Endpoint], seps: Mapping[str, str]) -> None:
     """One endpoint by the client's last choice, else one by chance: 1/n, 1/(n-1), ... and the last takes the rest."""
     comment = "" if work.quiet else '-m comment --comment "{n} -> {target}" '
     values = [

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 Object = Mapping[str, Any]
 
