@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from podlab.kube import podstatus, printers, times
+from podlab.kube import podcolumns, printers, times
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden" / "cli"
 NOW = times.epoch("2026-11-21T12:00:00Z")
@@ -209,7 +209,7 @@ STATUSES = [
 
 @pytest.mark.parametrize(("item", "expected"), [case[1:] for case in STATUSES], ids=[case[0] for case in STATUSES])
 def test_status(item: dict[str, Any], expected: str) -> None:
-    assert podstatus.pod_status(item) == expected
+    assert podcolumns.status_word(item) == expected
 
 
 def test_ready_counts_sidecars_and_only_what_runs() -> None:
@@ -223,7 +223,7 @@ def test_ready_counts_sidecars_and_only_what_runs() -> None:
         ],
         containerStatuses=[container("a", ready=True, running=RUNNING), container("b", waiting={})],
     )
-    assert podstatus.pod_ready(item) == (2, 3)
+    assert podcolumns.ready_count(item) == (2, 3)
 
 
 def test_restarts_say_when_the_last_one_was() -> None:
@@ -239,7 +239,7 @@ def test_restarts_say_when_the_last_one_was() -> None:
         ],
     )
     assert printers.table("pods", [item], NOW)[1][3] == "3 (5s ago)"
-    assert podstatus.pod_restarts(item) == (3, "2026-11-21T11:59:55Z")
+    assert podcolumns.restarts(item) == (3, "2026-11-21T11:59:55Z")
 
 
 def test_restarts_of_init_containers_count_while_they_run() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from .podstatus import pod_ready, pod_restarts, pod_status
+from . import podcolumns
 from .times import age, epoch
 
 NONE = "<none>"
@@ -73,7 +73,7 @@ def _name(item: Mapping[str, Any], now: float) -> str:
 
 
 def _pod_restarts(pod: Mapping[str, Any], now: float) -> str:
-    count, last = pod_restarts(pod)
+    count, last = podcolumns.restarts(pod)
     return f"{count} ({age(now - epoch(last))} ago)" if count and last else str(count)
 
 
@@ -141,8 +141,8 @@ def _host_port(address: str, port: Mapping[str, Any] | None) -> str:
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "pods": (
         Column("NAME", _name),
-        Column("READY", lambda pod, now: "%d/%d" % pod_ready(pod)),
-        Column("STATUS", lambda pod, now: pod_status(pod)),
+        Column("READY", lambda pod, now: "%d/%d" % podcolumns.ready_count(pod)),
+        Column("STATUS", lambda pod, now: podcolumns.status_word(pod)),
         Column("RESTARTS", _pod_restarts),
         Column("AGE", since),
         Column("IP", _pod_ip, wide=True),
