@@ -6,13 +6,17 @@ from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """One kind. schema: name of its definition. names: what a command line may call it. template: path to the Pod spec."""
+    """One kind.
+
+    schema: name of its definition. names: what a command line may call it.
+    template: path to what describes its pods (metadata and spec); None when it has none.
+    """
 
     name: str
     api_version: str
     schema: str
     names: tuple[str, ...]
-    pod_path: tuple[str, ...] = ()
+    template: tuple[str, ...] | None = None
     namespaced: bool = True
     scalable: bool = False
 
@@ -24,7 +28,7 @@ _APPS = "io.k8s.api.apps.v1"
 _ALL = (
     Kind("Namespace", "v1", f"{_CORE}.Namespace", ("namespace", "namespaces", "ns"), namespaced=False),
     Kind("Service", "v1", f"{_CORE}.Service", ("service", "services", "svc")),
-    Kind("Pod", "v1", f"{_CORE}.Pod", ("pod", "pods", "po")),
+    Kind("Pod", "v1", f"{_CORE}.Pod", ("pod", "pods", "po"), ()),
     Kind(
         *("Deployment", "apps/v1", f"{_APPS}.Deployment", ("deployment", "deployments", "deploy"), _IN_TEMPLATE),
         scalable=True,

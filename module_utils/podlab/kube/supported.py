@@ -1,0 +1,233 @@
+"""What podlab does with which field, as one table; everything else that a manifest sets is an error by name.
+
+A leaf of the table is YES (any value that Kubernetes allows), or only(...) the values that mean what podlab does
+anyway: those that a manifest may spell out. A map of the table is a mapping of the manifest, a list of one entry is a list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .schema import Finding, Path, show
+
+YES = object()
+
+
+class Only(NamedTuple):
+    """The values that are accepted because they change nothing."""
+
+    values: tuple[Any, ...]
+
+
+def only(*values: Any) -> Only:
+    """Shorthand for the table."""
+    return Only(values)
+
+
+_METADATA = {"name": YES, "namespace": YES, "labels": YES, "annotations": YES}
+_TEMPLATE_METADATA = {"labels": YES, "annotations": YES}
+_SELECTOR = {"matchLabels": YES, "matchExpressions": YES}
+
+_RESOURCE_NAMES = {"cpu": YES, "memory": YES}  # and hugepages-*
+
+_CONTAINER_SECURITY = {
+    "runAsUser": YES,
+    "runAsGroup": YES,
+    "runAsNonRoot": only(False),
+    "readOnlyRootFilesystem": YES,
+    "allowPrivilegeEscalation": YES,
+    "privileged": only(False),
+    "procMount": only("Default"),
+    "capabilities": {"add": YES, "drop": YES},
+    "seccompProfile": {"type": only("Unconfined")},
+}
+
+_CONTAINER = {
+    "name": YES,
+    "image": YES,
+    "imagePullPolicy": YES,
+    "command": YES,
+    "args": YES,
+    "workingDir": YES,
+    "env": [{"name": YES, "value": YES, "valueFrom": {"fieldRef": {"fieldPath": YES, "apiVersion": only("v1")}}}],
+    "ports": [{"containerPort": YES, "name": YES, "protocol": YES, "hostPort": only(0)}],
+    "resources": {"limits": _RESOURCE_NAMES, "requests": _RESOURCE_NAMES},
+    "volumeMounts": [
+        {
+            "name": YES,
+            "mountPath": YES,
+            "readOnly": YES,
+            "mountPropagation": YES,
+            "recursiveReadOnly": only("Disabled"),
+            "subPath": only(""),
+        }
+    ],
+    "terminationMessagePath": YES,
+    "terminationMessagePolicy": only("File"),
+    "securityContext": _CONTAINER_SECURITY,
+    "stdin": only(False),
+    "stdinOnce": only(False),
+    "tty": only(False),
+}
+
+POD_SPEC = {
+    "containers": [_CONTAINER],
+    "restartPolicy": YES,
+    "terminationGracePeriodSeconds": YES,
+    "nodeName": YES,
+    "nodeSelector": YES,
+    "tolerations": YES,
+    "hostname": YES,
+    "subdomain": YES,
+    "shareProcessNamespace": YES,
+    "volumes": [
+        {"name": YES, "emptyDir": {"medium": YES, "sizeLimit": YES}, "hostPath": {"path": YES, "type": YES}},
+    ],
+    "enableServiceLinks": YES,
+    "dnsPolicy": YES,
+    "dnsConfig": {"nameservers": YES, "searches": YES, "options": YES},
+    "hostAliases": YES,
+    "automountServiceAccountToken": only(False),
+    "serviceAccountName": YES,
+    "serviceAccount": YES,
+    "securityContext": {
+        "runAsUser": YES,
+        "runAsGroup": YES,
+        "runAsNonRoot": only(False),
+        "supplementalGroups": YES,
+        "supplementalGroupsPolicy": only("Merge"),
+        "seccompProfile": {"type": only("Unconfined")},
+    },
+    "hostNetwork": only(False),
+    "hostPID": only(False),
+    "hostIPC": only(False),
+    "hostUsers": only(True),
+    "setHostnameAsFQDN": only(False),
+    "os": {"name": only("linux")},
+    "schedulerName": only("default-scheduler"),
+    "preemptionPolicy": only("PreemptLowerPriority"),
+    "priority": only(0),
+}
+
+_TEMPLATE = {"metadata": _TEMPLATE_METADATA, "spec": POD_SPEC}
+
+_JOB_SPEC = {
+    "template": _TEMPLATE,
+    "parallelism": YES,
+    "completions": YES,
+    "backoffLimit": only(6),
+    "completionMode": only("NonIndexed"),
+    "suspend": only(False),
+    "manualSelector": only(False),
+    "podReplacementPolicy": only("TerminatingOrFailed"),
+}
+
+_SERVICE_SPEC = {
+    "type": only("ClusterIP"),
+    "selector": YES,
+    "clusterIP": YES,
+    "clusterIPs": YES,
+    "ports": [{"name": YES, "port": YES, "targetPort": YES, "protocol": YES, "appProtocol": YES, "nodePort": only(0)}],
+    "sessionAffinity": YES,
+    "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": YES}},
+    "publishNotReadyAddresses": YES,
+    "internalTrafficPolicy": only("Cluster"),
+    "ipFamilies": only(["IPv4"]),
+    "ipFamilyPolicy": only("SingleStack"),
+}
+
+SPECS: Mapping[str, Any] = {
+    "Pod": POD_SPEC,
+    "Deployment": {
+        "replicas": YES,
+        "selector": _SELECTOR,
+        "template": _TEMPLATE,
+        "strategy": {
+            "type": only("RollingUpdate"),
+            "rollingUpdate": {"maxSurge": only("25%"), "maxUnavailable": only("25%")},
+        },
+        "revisionHistoryLimit": only(10),
+        "progressDeadlineSeconds": only(600),
+        "minReadySeconds": only(0),
+        "paused": only(False),
+    },
+    "ReplicaSet": {"replicas": YES, "selector": _SELECTOR, "template": _TEMPLATE, "minReadySeconds": only(0)},
+    "DaemonSet": {
+        "selector": _SELECTOR,
+        "template": _TEMPLATE,
+        "updateStrategy": {
+            "type": only("RollingUpdate"),
+            "rollingUpdate": {"maxSurge": only(0), "maxUnavailable": only(1)},
+        },
+        "revisionHistoryLimit": only(10),
+        "minReadySeconds": only(0),
+    },
+    "StatefulSet": {
+        "replicas": YES,
+        "selector": _SELECTOR,
+        "template": _TEMPLATE,
+        "serviceName": YES,
+        "podManagementPolicy": YES,
+        "updateStrategy": {"type": only("RollingUpdate"), "rollingUpdate": {"partition": only(0)}},
+        "revisionHistoryLimit": only(10),
+        "minReadySeconds": only(0),
+    },
+    "Job": _JOB_SPEC,
+    "Service": _SERVICE_SPEC,
+    "Namespace": {"finalizers": only(["kubernetes"])},
+}
+
+# Kubernetes ignores what a manifest says of these, so podlab does as well.
+_IGNORED = ("apiVersion", "kind", "status")
+
+
+def unsupported(thing: Mapping[str, Any]) -> Iterator[Finding]:
+    """Everything that the object sets and podlab does not do, one finding for each field."""
+    kind = thing["kind"]
+    for key, value in thing.items():
+        if key == "metadata":
+            yield from _beyond(value, _METADATA, ("metadata",))
+        elif key == "spec":
+            yield from _beyond(value, SPECS[kind], ("spec",))
+        elif key not in _IGNORED:
+            yield _refusal((key,), value)
+
+
+def _beyond(value: Any, known: Any, path: Path) -> Iterator[Finding]:
+    if known is YES:
+        return
+    if isinstance(known, Only):
+        if value not in known.values or isinstance(value, bool) is not isinstance(known.values[0], bool):
+            yield _wrong_value(path, value, known)
+    elif isinstance(known, list):
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            yield from _beyond(item, known[0], (*path, index))
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key in known:
+                yield from _beyond(inner, known[key], (*path, key))
+            elif not _is_nothing(inner) and not (known is _RESOURCE_NAMES and key.startswith("hugepages-")):
+                yield _refusal((*path, key), inner)
+
+
+def _is_nothing(value: Any) -> bool:
+    """An empty list or mapping of a field says the same as its absence."""
+    return value in ([], {})
+
+
+def _refusal(path: Path, value: Any) -> Finding:
+    if path[-1] in _REASONS:
+        return Finding(path, f"podlab does not support it: {_REASONS[path[-1]]}", "Remove it")
+    return Finding(path, "podlab does not support it yet", "Remove it")
+
+
+def _wrong_value(path: Path, value: Any, known: Only) -> Finding:
+    allowed = show(known.values[0]) if not isinstance(known.values[0], list) else str(known.values[0])
+    return Finding(path, f"podlab does not support {show(value)} yet, only {allowed}", "Remove it")
+
+
+_REASONS = {
+    "ttlSecondsAfterFinished": "no controller runs between two commands; remove the Job with delete -f",
+    "generateName": "an object needs a name that stays the same from run to run",
+}
