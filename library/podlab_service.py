@@ -212,7 +212,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab.errors import PodlabError
 from ansible.module_utils.podlab.module import run
-from ansible.module_utils.podlab.service_plan import ServicePlan, request
+from ansible.module_utils.podlab.service_plan import ServicePlan
+from ansible.module_utils.podlab.service_request import request
 
 
 def argument_spec() -> dict[str, Any]:

@@ -7,42 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .errors import PodlabError, Problem, refuse
-from .kube import dns, proxy, proxy_sync, service_check
-from .kube.endpoints import endpoint_slices
+from .kube import dns, proxy, proxy_sync
 from .kube.iptables_save import Tables, parse_save
-from .kube.proxy_chains import Options, detector, localhost_nodeports
-from .kube.proxy_model import Object, ProxyNode
+from .kube.proxy_chains import localhost_nodeports
 from .linux import iptables, netns, sysctl
 from .module import Item
-from .runtime import files, paths
+from .runtime import files
+from .service_request import Node, Request, summary
 from .step import Step, apply
 
 RESTORE = "iptables.restore"
 _LOCALNET = "net.ipv4.conf.all.route_localnet"
-_MODES = ("iptables", "none")
 _ENTRANCE = ("ip", "netns", "exec")
-
-
-class Node(NamedTuple):
-    """A node whose rules are kept: what kube-proxy knows of it, and the namespace that it is."""
-
-    proxy: ProxyNode
-    netns: str
-
-
-class Request(NamedTuple):
-    """The module's options, checked."""
-
-    nodes: tuple[Node, ...]
-    services: Sequence[Object]
-    slices: Sequence[Object]
-    options: Options
-    zone: str
-    dns_dir: str
-    state_file: str
-    rules: bool
-    present: bool
-    backend: str
 
 
 class Have(NamedTuple):
@@ -52,77 +28,6 @@ class Have(NamedTuple):
     localnet: Mapping[str, str]
     records: Mapping[str, str]
     state: Any
-
-
-def request(params: Mapping[str, Any]) -> Request:
-    """The module's parameters as a Request. Raises PodlabError with every problem of them."""
-    cluster = params["cluster"]
-    problems = _cluster_problems(params)
-    family = str(cluster.get("ip_family") or "ipv4")
-    services, pods = params["services"] or [], params["pods"] or []
-    given = params["endpoint_slices"]
-    problems += service_check.check(services, given or [], pods, family)
-    refuse(problems)
-    options = params["proxy"] or {}
-    mode = options.get("detect_local_mode") or "ClusterCIDR"
-    default = cluster.get("pod_subnet", "") if mode == "ClusterCIDR" else ""
-    local, not_local = detector(mode, options.get("detect_local") or default)
-    name = cluster["name"]
-    return Request(
-        nodes=tuple(_nodes(params)),
-        services=services,
-        slices=list(given) if given is not None else endpoint_slices(services, pods),
-        options=Options(
-            family=family,
-            local=local,
-            not_local=not_local,
-            masquerade_all=bool(options.get("masquerade_all")),
-            masquerade_bit=14 if options.get("masquerade_bit") is None else options["masquerade_bit"],
-            nodeport_addresses=tuple(options.get("nodeport_addresses") or ()),
-            localhost_nodeports=options.get("localhost_nodeports") is not False,
-            tcp_be_liberal=bool(options.get("tcp_be_liberal")),
-        ),
-        zone=str(cluster.get("dns_domain") or "cluster.local"),
-        dns_dir=params["dns_dir"] or paths.dns_dir(name),
-        state_file=params["state_file"] or paths.services_file(name),
-        rules=(cluster.get("kube_proxy_mode") or "iptables") == "iptables",
-        present=params["state"] == "present",
-        backend=options.get("backend") or "",
-    )
-
-
-def _cluster_problems(params: Mapping[str, Any]) -> list[Problem]:
-    cluster = params["cluster"]
-    problems = [
-        Problem(f"cluster.{key}", "is missing: give the cluster as Cluster.to_dict makes it")
-        for key in ("name", "nodes", "pod_subnet")
-        if not cluster.get(key)
-    ]
-    mode = cluster.get("kube_proxy_mode") or "iptables"
-    if mode not in _MODES:
-        message = f"{mode!r} is not supported, only {' and '.join(_MODES)}"
-        problems.append(Problem("cluster.kube_proxy_mode", message, "Set networking.kubeProxyMode to iptables"))
-    known = {node["name"] for node in cluster.get("nodes") or ()}
-    for number, node in enumerate(params["nodes"] or ()):
-        if node["name"] not in known:
-            message = f"{node['name']!r} is no node of cluster {cluster.get('name')!r}"
-            problems.append(Problem(f"nodes[{number}].name", message, f"Nodes: {', '.join(sorted(known))}"))
-    bit = (params["proxy"] or {}).get("masquerade_bit")
-    if bit is not None and not 0 <= bit <= 31:
-        problems.append(Problem("proxy.masquerade_bit", f"must be from 0 to 31, not {bit}"))
-    return problems
-
-
-def _nodes(params: Mapping[str, Any]) -> list[Node]:
-    records = {node["name"]: node for node in params["cluster"]["nodes"]}
-    asked = params["nodes"] if params["nodes"] is not None else [{"name": name} for name in records]
-    return [
-        Node(
-            ProxyNode(node["name"], (records[node["name"]]["address"],)),
-            node.get("netns") or paths.node_netns(node["name"]),
-        )
-        for node in asked
-    ]
 
 
 class ServicePlan:
@@ -158,10 +63,9 @@ class ServicePlan:
         there = [node for node in request.nodes if request.rules and netns.exists(node.netns)]
         missing = [node for node in request.nodes if request.rules and node not in there]
         if missing and request.present and not self.check_mode:
+            remedy = "Build the topology first"
             refuse(
-                Problem(
-                    f"nodes.{node.proxy.name}", f"has no network namespace {node.netns}", "Build the topology first"
-                )
+                Problem(f"nodes.{node.proxy.name}", f"has no network namespace {node.netns}", remedy)
                 for node in missing
             )
         tables: dict[str, Tables | None] = {node.proxy.name: None for node in request.nodes}
@@ -179,11 +83,14 @@ class ServicePlan:
     def _refuse_mixed(self, namespaces: Sequence[str]) -> None:
         assert self.backend is not None
         other = self.backend.other()
+        remedy = (
+            f"Rules of both would apply. Remove those with iptables-{other.name}, or set proxy.backend: {other.name}"
+        )
         refuse(
             Problem(
                 f"network namespace {where}",
                 f"has kube-proxy's chains in iptables-{other.name}, and this machine's iptables is {self.backend.name}",
-                f"Rules of both would apply. Remove those with iptables-{other.name}, or set proxy.backend: {other.name}",
+                remedy,
             )
             for where, text in iptables.other_in_use(self.backend, namespaces).items()
             if any(line.startswith(":KUBE-") for line in text.splitlines())
@@ -258,31 +165,6 @@ class ServicePlan:
         why = "differs" if have.state else "missing"
         step = Step("file.write", request.state_file, ("tee", request.state_file), why, _write_state)
         return Item("state", [step._replace(args={"path": request.state_file, "data": want})], {}, {"state": why})
-
-
-def summary(request: Request) -> list[dict[str, Any]]:
-    """Per Service: namespace, name, clusterIP, ports ("80/TCP"), ready endpoints ("10.244.1.2:80")."""
-    ready: dict[tuple[str, str], set[str]] = {}
-    for item in request.slices:
-        metadata = item["metadata"]
-        key = (metadata.get("namespace", "default"), metadata["labels"][dns.SERVICE_NAME_LABEL])
-        for endpoint in item.get("endpoints") or ():
-            if (endpoint.get("conditions") or {}).get("ready") is not False:
-                address = endpoint["addresses"][0]
-                host = f"[{address}]" if ":" in address else address
-                ready.setdefault(key, set()).update(f"{host}:{port['port']}" for port in item.get("ports") or ())
-    return [
-        {
-            "namespace": service["metadata"].get("namespace", "default"),
-            "name": service["metadata"]["name"],
-            "clusterIP": service["spec"].get("clusterIP", ""),
-            "ports": [f"{port['port']}/{port.get('protocol', 'TCP')}" for port in service["spec"].get("ports") or ()],
-            "endpoints": sorted(
-                ready.get((service["metadata"].get("namespace", "default"), service["metadata"]["name"]), ())
-            ),
-        }
-        for service in request.services
-    ]
 
 
 def _localnet_step(node: Node) -> Step:

@@ -1,0 +1,133 @@
+"""What podlab_service is asked for: its options checked, with defaults from the cluster, and summed up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .errors import Problem, refuse
+from .kube import service_check
+from .kube.endpoints import endpoint_slices
+from .kube.proxy_chains import Options, detector
+from .kube.proxy_model import SERVICE_NAME_LABEL, Object, ProxyNode
+from .runtime import paths
+
+_MODES = ("iptables", "none")
+
+
+class Node(NamedTuple):
+    """A node whose rules are kept: what kube-proxy knows of it, and the namespace that it is."""
+
+    proxy: ProxyNode
+    netns: str
+
+
+class Request(NamedTuple):
+    """The module's options, checked."""
+
+    nodes: tuple[Node, ...]
+    services: Sequence[Object]
+    slices: Sequence[Object]
+    options: Options
+    zone: str
+    dns_dir: str
+    state_file: str
+    rules: bool
+    present: bool
+    backend: str
+
+
+def request(params: Mapping[str, Any]) -> Request:
+    """The module's parameters as a Request. Raises PodlabError with every problem of them."""
+    cluster = params["cluster"]
+    problems = _cluster_problems(params)
+    family = str(cluster.get("ip_family") or "ipv4")
+    services, pods = params["services"] or [], params["pods"] or []
+    given = params["endpoint_slices"]
+    problems += service_check.check(services, given or [], pods, family)
+    refuse(problems)
+    options = params["proxy"] or {}
+    mode = options.get("detect_local_mode") or "ClusterCIDR"
+    default = cluster.get("pod_subnet", "") if mode == "ClusterCIDR" else ""
+    local, not_local = detector(mode, options.get("detect_local") or default)
+    name = cluster["name"]
+    return Request(
+        nodes=tuple(_nodes(params)),
+        services=services,
+        slices=list(given) if given is not None else endpoint_slices(services, pods),
+        options=Options(
+            family=family,
+            local=local,
+            not_local=not_local,
+            masquerade_all=bool(options.get("masquerade_all")),
+            masquerade_bit=14 if options.get("masquerade_bit") is None else options["masquerade_bit"],
+            nodeport_addresses=tuple(options.get("nodeport_addresses") or ()),
+            localhost_nodeports=options.get("localhost_nodeports") is not False,
+            tcp_be_liberal=bool(options.get("tcp_be_liberal")),
+        ),
+        zone=str(cluster.get("dns_domain") or "cluster.local"),
+        dns_dir=params["dns_dir"] or paths.dns_dir(name),
+        state_file=params["state_file"] or paths.services_file(name),
+        rules=(cluster.get("kube_proxy_mode") or "iptables") == "iptables",
+        present=params["state"] == "present",
+        backend=options.get("backend") or "",
+    )
+
+
+def _cluster_problems(params: Mapping[str, Any]) -> list[Problem]:
+    cluster = params["cluster"]
+    problems = [
+        Problem(f"cluster.{key}", "is missing: give the cluster as Cluster.to_dict makes it")
+        for key in ("name", "nodes", "pod_subnet")
+        if not cluster.get(key)
+    ]
+    mode = cluster.get("kube_proxy_mode") or "iptables"
+    if mode not in _MODES:
+        message = f"{mode!r} is not supported, only {' and '.join(_MODES)}"
+        problems.append(Problem("cluster.kube_proxy_mode", message, "Set networking.kubeProxyMode to iptables"))
+    known = {node["name"] for node in cluster.get("nodes") or ()}
+    for number, node in enumerate(params["nodes"] or ()):
+        if node["name"] not in known:
+            message = f"{node['name']!r} is no node of cluster {cluster.get('name')!r}"
+            problems.append(Problem(f"nodes[{number}].name", message, f"Nodes: {', '.join(sorted(known))}"))
+    bit = (params["proxy"] or {}).get("masquerade_bit")
+    if bit is not None and not 0 <= bit <= 31:
+        problems.append(Problem("proxy.masquerade_bit", f"must be from 0 to 31, not {bit}"))
+    return problems
+
+
+def _nodes(params: Mapping[str, Any]) -> list[Node]:
+    records = {node["name"]: node for node in params["cluster"]["nodes"]}
+    asked = params["nodes"] if params["nodes"] is not None else [{"name": name} for name in records]
+    return [
+        Node(
+            ProxyNode(node["name"], (records[node["name"]]["address"],)),
+            node.get("netns") or paths.node_netns(node["name"]),
+        )
+        for node in asked
+    ]
+
+
+def summary(request: Request) -> list[dict[str, Any]]:
+    """Per Service: namespace, name, clusterIP, ports ("80/TCP"), ready endpoints ("10.244.1.2:80")."""
+    ready: dict[tuple[str, str], set[str]] = {}
+    for item in request.slices:
+        metadata = item["metadata"]
+        key = (metadata.get("namespace", "default"), metadata["labels"][SERVICE_NAME_LABEL])
+        for endpoint in item.get("endpoints") or ():
+            if (endpoint.get("conditions") or {}).get("ready") is not False:
+                address = endpoint["addresses"][0]
+                host = f"[{address}]" if ":" in address else address
+                ready.setdefault(key, set()).update(f"{host}:{port['port']}" for port in item.get("ports") or ())
+    return [
+        {
+            "namespace": service["metadata"].get("namespace", "default"),
+            "name": service["metadata"]["name"],
+            "clusterIP": service["spec"].get("clusterIP", ""),
+            "ports": [f"{port['port']}/{port.get('protocol', 'TCP')}" for port in service["spec"].get("ports") or ()],
+            "endpoints": sorted(
+                ready.get((service["metadata"].get("namespace", "default"), service["metadata"]["name"]), ())
+            ),
+        }
+        for service in request.services
+    ]
