@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from ..errors import PodlabError, Problem
 from . import image_store
@@ -35,7 +36,7 @@ _DIGEST = re.compile(r"sha256:[a-f0-9]{64}")
 
 # What is kept of an image's configuration. It comes from outside: anything else (Labels, Volumes, OnBuild, Healthcheck
 # ...) steers nothing here, whatever it is called. Key -> the kind of its value.
-_CONFIG_KEYS = {
+_CONFIG_KEYS: dict[str, type] = {
     "Env": list,
     "Entrypoint": list,
     "Cmd": list,
@@ -101,8 +102,10 @@ def clean_config(config: Any, reference: str) -> dict[str, Any]:
     """
     kept: dict[str, Any] = {}
     problems = []
+    if not isinstance(config, (dict, type(None))):
+        raise PodlabError(f"image {reference}: config is not an object: {config!r:.200}")
     for key, kind in _CONFIG_KEYS.items():
-        value = (config or {}).get(key) if isinstance(config or {}, dict) else config
+        value = (config or {}).get(key)
         if value in (None, "", [], {}):
             continue
         words = list(value) if isinstance(value, (list, dict)) else [value]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import PodlabError
 from ..linux import elf
@@ -27,17 +28,20 @@ def recipe_mark(recipe: Recipe) -> str:
 def stale(record: Mapping[str, Any], recipe: Recipe, ask_apt: bool = False) -> str:
     """Why a built image is no longer what its recipe would make; empty when it is.
 
-    ask_apt: also ask which versions a download would get (0.3 s); otherwise only what is on this machine counts.
+    ask_apt: also ask which versions a download would get, when apt has heard anything since the build.
+    Otherwise an image out of downloaded packages stays as it is: a lab that is there must not need the mirror.
     """
     source = record.get("source", {})
     if source.get("recipe") != recipe_mark(recipe):
         return "recipe changed"
+    if source.get("packages") and not ask_apt:
+        return ""
     marks = source.get("files", {})
     now = tree.stat_marks(marks)
     changed = [path for path in marks if marks[path] != now[path]]
     if changed:
         return f"{changed[0]} changed"
-    if ask_apt and source.get("packages"):
+    if source.get("packages") and source.get("apt") != tree.stat_marks(packages.APT_STATE):
         new = packages.candidate_versions(list(source["packages"]))
         for name, version in source["packages"].items():
             if new[name] and new[name] != version:
@@ -104,7 +108,8 @@ def _fill(recipe: Recipe, top: str, download: str) -> dict[str, Any]:
         tree.put_applets(top)
     tree.fill(top, recipe.directories, recipe.files, recipe.links)
     ours = [path for path in placed.values() if not path.startswith(os.path.dirname(download))]
-    return {"files": tree.stat_marks(ours), "packages": versions}
+    apt = tree.stat_marks(packages.APT_STATE) if versions else {}
+    return {"files": tree.stat_marks(ours), "packages": versions, "apt": apt}
 
 
 def _missing_libraries(recipe: Recipe, roots: list[str], download: str) -> dict[str, str]:

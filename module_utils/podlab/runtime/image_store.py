@@ -15,7 +15,8 @@ import os
 import shutil
 import stat
 import tempfile
-from typing import Any, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote, unquote
 
 from ..linux.syscalls import syncfs
@@ -69,7 +70,7 @@ def locked() -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[str]:
-    """A new directory in the store (mode 0755, for a tree), removed at the end unless it was adopted. Needs the lock."""
+    """A new directory in the store, mode 0755, removed at the end unless it was adopted. Needs the lock."""
     path = tempfile.mkdtemp(dir=f"{images_dir()}/tmp")
     os.chmod(path, 0o755)
     try:

@@ -7,10 +7,18 @@ import os
 import re
 import shutil
 import subprocess
-from typing import Sequence
+from collections.abc import Sequence
 
 from ..errors import PodlabError
 
+# apt offers other versions only after one of these has changed.
+APT_STATE = (
+    "/var/lib/apt/lists",
+    "/etc/apt/sources.list",
+    "/etc/apt/sources.list.d",
+    "/etc/apt/preferences",
+    "/etc/apt/preferences.d",
+)
 _TIMEOUT = 300
 
 

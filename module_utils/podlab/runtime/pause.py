@@ -9,8 +9,8 @@ import subprocess
 
 from ..errors import PodlabError
 from . import image_store
-from .pause_source import SOURCE
 from .paths import images_dir
+from .pause_source import SOURCE
 
 COMPILERS = ("cc", "gcc", "clang", "tcc")
 # No libc, no start files, nothing but the text in one page that all pods share.
@@ -40,7 +40,7 @@ def compile_command(program: str, source: str, target: str) -> list[str]:
 def pause_binary(build: bool = True) -> str:
     """Path of a static pause binary.
 
-    build: make it when it is not there (once per machine and source; some 50 ms). Otherwise the path is where it will be.
+    build: make it when it is not there (once per machine and source; 0.1 s). Without, the path is where it will be.
     Raises PodlabError when there is neither a compiler nor catatonit.
     """
     return pause_command(build)[0]

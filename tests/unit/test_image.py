@@ -1,0 +1,116 @@
+"""References, configurations and recipes of images."""
+
+from __future__ import annotations
+
+import pytest
+
+from podlab.errors import PodlabError
+from podlab.image_plan import default_policy
+from podlab.runtime.image import clean_config, normalise, split
+from podlab.runtime.image_recipes import RECIPES, built_in, offers
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("busybox", "docker.io/library/busybox:latest"),
+        ("busybox:1.36", "docker.io/library/busybox:1.36"),
+        ("docker.io/busybox", "docker.io/library/busybox:latest"),
+        ("docker.io/library/busybox:latest", "docker.io/library/busybox:latest"),
+        ("index.docker.io/library/busybox", "docker.io/library/busybox:latest"),
+        ("podlab/dnsmasq", "docker.io/podlab/dnsmasq:latest"),
+        ("registry.k8s.io/pause:3.10.2", "registry.k8s.io/pause:3.10.2"),
+        ("localhost/a", "localhost/a:latest"),
+        ("localhost:5000/a/b-c:v1", "localhost:5000/a/b-c:v1"),
+        ("[::1]:5000/a", "[::1]:5000/a:latest"),
+        ("127.0.0.1:5000/a__b", "127.0.0.1:5000/a__b:latest"),
+        (f"busybox@{DIGEST}", f"docker.io/library/busybox@{DIGEST}"),
+        (f"busybox:1.36@{DIGEST}", f"docker.io/library/busybox@{DIGEST}"),
+        ("localhost", "docker.io/library/localhost:latest"),
+    ],
+)
+def test_a_reference_has_one_spelling(given: str, normal: str) -> None:
+    assert normalise(given) == normal
+    assert normalise(normal) == normal
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["", ":", "Busybox", "busybox:", "busybox:a b", "a,b:c", "a//b", "/a", "../a", "a/../b", "a\n", "a:-x", "-x",
+     "a@sha256:1", "a@", "a:b:c", "x" * 256, "a:" + "t" * 129, "a%2Fb", "busybox\0", "{{ a }}", "docker://a"],
+)  # fmt: skip
+def test_a_wrong_reference_is_refused_in_kubelets_words(given: str) -> None:
+    with pytest.raises(PodlabError, match="InvalidImageName: couldn't parse image name") as caught:
+        normalise(given)
+    assert caught.value.problems[0].remedy
+
+
+def test_the_default_policy_is_kubernetes() -> None:
+    assert [default_policy(name) for name in ("a", "a:latest", "a:1", f"a@{DIGEST}", f"a:latest@{DIGEST}")] == [
+        "Always",
+        "Always",
+        "IfNotPresent",
+        "IfNotPresent",
+        "IfNotPresent",
+    ]
+
+
+def test_only_known_keys_of_a_config_are_kept() -> None:
+    config = {
+        "Env": ["A=1"],
+        "Cmd": ["sh"],
+        "Entrypoint": None,
+        "User": "",
+        "WorkingDir": "/x",
+        "ExposedPorts": {"80/tcp": {}, "443/tcp": {}},
+        "StopSignal": "SIGQUIT",
+        "Labels": {"podlab.control": "x"},
+        "Volumes": {"../../": {}},
+        "OnBuild": ["RUN x"],
+        "Healthcheck": {"Test": ["CMD", "x"]},
+    }
+    assert clean_config(config, "x") == {
+        "Env": ["A=1"],
+        "Cmd": ["sh"],
+        "WorkingDir": "/x",
+        "ExposedPorts": ["443/tcp", "80/tcp"],
+        "StopSignal": "SIGQUIT",
+    }
+    assert clean_config(None, "x") == {}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"Cmd": "sh"}, {"Env": [1]}, {"Env": ["NOEQUALS"]}, {"Env": ["=x"]}, {"User": ["root"]}, {"Cmd": ["a\0b"]}, ["x"]],
+)
+def test_a_config_of_the_wrong_kind_is_refused(config: object) -> None:
+    with pytest.raises(PodlabError, match="image some/name"):
+        clean_config(config, "some/name")
+
+
+@pytest.mark.parametrize(
+    ("reference", "made"),
+    [
+        ("busybox", True),
+        ("busybox:stable", True),
+        ("busybox:1.28", False),
+        ("nginx", True),
+        ("nginx:1.14.2", False),
+        ("registry.k8s.io/pause:3.10.2", True),
+        ("docker.io/podlab/dnsmasq", True),
+        ("example.com/busybox", False),
+        (f"busybox@{DIGEST}", False),
+    ],
+)
+def test_only_tags_that_do_not_promise_a_version_are_made_here(reference: str, made: bool) -> None:
+    assert (built_in(reference) is not None) == made
+
+
+def test_every_recipe_is_offered_and_complete() -> None:
+    for recipe in RECIPES:
+        assert built_in(f"{recipe.repository}:{recipe.tags[0]}") is recipe
+        assert clean_config({**recipe.config, "ExposedPorts": {}}, recipe.repository)
+    assert offers() == "busybox:latest, registry.k8s.io/pause:latest, nginx:latest, podlab/dnsmasq:latest"
+    assert split("podlab/dnsmasq:latest")[0] == RECIPES[-1].repository
