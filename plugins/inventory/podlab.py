@@ -15,7 +15,8 @@ description:
     them, reached through the connection plugin C(podlab).
   - Both run modules with the Python that runs Ansible itself. It exists for certain, and nodes share the machine's
     file tree.
-  - An environment variable wins over the same option in the inventory file.
+  - An environment variable wins over the same option in the inventory file. A relative path in it starts at the
+    current directory, one in the file starts at the file.
   - Every problem of the config is reported at once, with file and line.
 options:
   plugin:
@@ -23,7 +24,7 @@ options:
     required: true
     choices: [podlab]
   config:
-    description: The kind cluster config; a relative path starts at the inventory file.
+    description: The kind cluster config.
     type: str
     default: ../../clusters/default/cluster.yaml
     env:
@@ -45,12 +46,11 @@ options:
     env:
       - name: PODLAB_NODE_SUBNET
   manifests:
-    description: Directory of Kubernetes manifests; a relative path starts at the inventory file.
+    description: Directory of Kubernetes manifests; when empty, the directory C(manifests) beside the config.
     type: str
     default: ''
     env:
       - name: PODLAB_MANIFESTS
-    # Empty: the directory manifests beside the config.
   name_only:
     description:
       - Make only C(localhost), with C(podlab_cluster_name), whatever the config says and even when it is gone.
@@ -75,7 +75,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleParserError
+from ansible.errors import AnsibleParserError, ExitCode
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin
@@ -102,6 +102,8 @@ class InventoryModule(BaseInventoryPlugin):
 
     NAME = "podlab"
 
+    directory = ""
+
     def verify_file(self, path: str) -> bool:
         """Ours are files called podlab.yml or something.podlab.yml."""
         name = os.path.basename(path)
@@ -113,14 +115,24 @@ class InventoryModule(BaseInventoryPlugin):
         super().parse(inventory, loader, path, cache)
         said = self._read_config_data(path)
         self.set_options(direct=without_environment(said, self.NAME))
-        directory = os.path.dirname(os.path.abspath(path))
-        config_file = os.path.normpath(os.path.join(directory, str(self.get_option("config"))))
+        self.directory = os.path.dirname(os.path.abspath(path))
         try:
-            self._add_machine(config_file, directory)
+            self._fill()
         except PodlabError as error:
-            raise AnsibleParserError(error.message) from error
+            if not C.INVENTORY_ANY_UNPARSED_IS_FAILED:
+                raise AnsibleParserError(error.message) from None
+            # Raised, it would be shown twice, then what every other inventory plugin has to say to our file.
+            self.display.error(error.message, wrap_text=False)
+            raise SystemExit(ExitCode.PARSER_ERROR) from error
 
-    def _add_machine(self, config_file: str, directory: str) -> None:
+    def _path(self, option: str) -> str:
+        """An option's path: from the current directory when the environment says it, else from the inventory file."""
+        said_by_environment = any(name in os.environ for name in environment_names(self.NAME, option))
+        start = os.getcwd() if said_by_environment else self.directory
+        return os.path.normpath(os.path.join(start, str(self.get_option(option))))
+
+    def _fill(self) -> None:
+        config_file = self._path("config")
         for group in ("machines", "nodes", *GROUPS.values()):
             self.inventory.add_group(group)
         for group in GROUPS.values():
@@ -130,13 +142,12 @@ class InventoryModule(BaseInventoryPlugin):
             self._set(MACHINE, {"podlab_cluster_name": self._bare_name(config_file)})
             return
         lab = self._lab(config_file)
-        manifests = str(self.get_option("manifests"))
         beside = os.path.join(os.path.dirname(config_file), "manifests")
         facts = {
             "podlab_cluster_name": lab.name,
             "podlab_cluster": lab.to_dict(),
             "podlab_config_file": config_file,
-            "podlab_manifests_dir": os.path.normpath(os.path.join(directory, manifests)) if manifests else beside,
+            "podlab_manifests_dir": self._path("manifests") if self.get_option("manifests") else beside,
         }
         self._set(MACHINE, facts)
         for node in lab.nodes:
@@ -200,13 +211,18 @@ def node_variables(cluster: str, node: clusters.Node) -> dict[str, Any]:
     }
 
 
+def environment_names(plugin: str, option: str) -> list[str]:
+    """The environment variables that set an option of the plugin."""
+    definitions = C.config.get_configuration_definitions("inventory", plugin)
+    return [env["name"] for env in definitions.get(option, {}).get("env", ())]
+
+
 def without_environment(said: Mapping[str, Any], plugin: str) -> dict[str, Any]:
     """What the inventory file says, less what the environment says otherwise: Ansible would have it the other way."""
-    definitions = C.config.get_configuration_definitions("inventory", plugin)
     return {
         option: value
         for option, value in said.items()
-        if not any(env["name"] in os.environ for env in definitions.get(option, {}).get("env", ()))
+        if not any(name in os.environ for name in environment_names(plugin, option))
     }
 
 

@@ -127,7 +127,9 @@ def sort_out(
     own = labs.get(cluster) or (own_routes[0] if own_routes else "")
     others = [Owner(subnet, f"lab {name!r}") for name, subnet in labs.items() if name != cluster]
     others += [route for route in routes if route.link != uplink]
-    others += [address for address in addresses if not any(overlap(address.subnet, mine) for mine in own_routes)]
+    # An address within a route's range adds nothing, and the uplink's own address is within its route's.
+    covered = [route.subnet for route in routes]
+    others += [address for address in addresses if not any(overlap(address.subnet, range_) for range_ in covered)]
     return InUse(own, others)
 
 
