@@ -1,0 +1,192 @@
+"""The log files of one container: found, read, joined to lines, followed.
+
+A run has `<restartCount>.log`; what was rotated away is `<restartCount>.log.1` (newest) and so on. Lines are
+`<RFC3339Nano> stdout|stderr F|P <text>`, P for a part that goes on in the next entry of its stream.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import select
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, Callable, NamedTuple
+
+# <sys/inotify.h>
+IN_MODIFY, IN_MOVED_FROM, IN_CREATE = 0x2, 0x40, 0x100
+IN_CLOEXEC, IN_NONBLOCK = 0o2000000, 0o4000
+
+# How long the end of a pod can go unnoticed: it shows in its status, not in its log's directory.
+LOOK_AGAIN_SECONDS = 1.0
+
+_FILE = re.compile(r"(\d+)\.log(?:\.(\d+))?$")
+
+
+class Line(NamedTuple):
+    """One line of output. time: as it is written in the file. text: with its newline, when it has one."""
+
+    time: bytes
+    stream: bytes
+    text: bytes
+
+
+def runs(directory: str) -> dict[int, list[str]]:
+    """Files of each run of the container, oldest first; empty when there is no log."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return {}
+    found: dict[int, list[tuple[int, str]]] = {}
+    for name in names:
+        match = _FILE.match(name)
+        if match:
+            found.setdefault(int(match.group(1)), []).append((-int(match.group(2) or 0), name))
+    return {run: [f"{directory}/{name}" for _, name in sorted(files)] for run, files in sorted(found.items())}
+
+
+class Joiner:
+    """Log entries to lines: the parts of a line are put together, stream by stream."""
+
+    def __init__(self) -> None:
+        self._parts: dict[bytes, list[Line]] = {}
+
+    def feed(self, entry: bytes) -> Line | None:
+        """The line that the entry completes; None when more of it is to come, or when the entry is damaged."""
+        fields = entry.rstrip(b"\n").split(b" ", 3)
+        if len(fields) < 3 or fields[1] not in (b"stdout", b"stderr"):
+            return None
+        time, stream, tag = fields[:3]
+        parts = self._parts.setdefault(stream, [])
+        parts.append(Line(time, stream, fields[3] if len(fields) > 3 else b""))
+        if tag.split(b":")[0] == b"P":
+            return None
+        return self._take(stream, b"\n")
+
+    def rest(self) -> Iterator[Line]:
+        """What ended without a newline."""
+        for stream in list(self._parts):
+            if self._parts[stream]:
+                yield self._take(stream, b"")
+
+    def _take(self, stream: bytes, end: bytes) -> Line:
+        parts = self._parts.pop(stream)
+        return Line(parts[0].time, stream, b"".join(part.text for part in parts) + end)
+
+
+def read(files: Iterable[str]) -> Iterator[Line]:
+    """The lines of one run's files."""
+    joiner = Joiner()
+    for path in files:
+        with open(path, "rb") as file:
+            for entry in file:
+                line = joiner.feed(entry)
+                if line:
+                    yield line
+    yield from joiner.rest()
+
+
+def tail(lines: Iterable[Line], count: int | None) -> Iterable[Line]:
+    """The last `count` lines; all of them for None."""
+    return lines if count is None else deque(lines, maxlen=count)
+
+
+def follow(directory: str, ended: Callable[[], bool], count: int | None = None) -> Iterator[Line]:
+    """The last `count` lines that are there, then every further one, over rotations and restarts.
+
+    directory: the container's. ended: True when the pod will write no more.
+    """
+    with Watch(directory) as watch:
+        reader = _Reader(directory)
+        yield from tail(reader.new_lines(), count)
+        while True:
+            # Asked before reading: what is written before the end is read after it.
+            over = ended()
+            yield from reader.new_lines()
+            if over:
+                yield from reader.joiner.rest()
+                return
+            watch.wait(LOOK_AGAIN_SECONDS)
+
+
+class _Reader:
+    """Reads on where it stopped: in the same file, renamed or not, then in the files that are newer."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.joiner = Joiner()
+        self._file: BinaryIO | None = None
+        self._done: set[tuple[int, int]] = set()
+        self._part = b""
+
+    def new_lines(self) -> Iterator[Line]:
+        while True:
+            yield from self._entries()
+            if not self._next_file():
+                return
+
+    def _entries(self) -> Iterator[Line]:
+        for data in iter(lambda: self._file.readline() if self._file else b"", b""):
+            self._part += data
+            # An entry that is being written just now has no newline yet.
+            if not self._part.endswith(b"\n"):
+                return
+            line = self.joiner.feed(self._part)
+            self._part = b""
+            if line:
+                yield line
+
+    def _next_file(self) -> bool:
+        """Open the oldest file that is not read yet; False when there is none."""
+        for files in runs(self.directory).values():
+            for path in files:
+                try:
+                    file = open(path, "rb")  # noqa: SIM115 - closed when the next one is opened
+                except FileNotFoundError:
+                    # Rotated between listing and opening: the new name is seen next time.
+                    continue
+                status = os.fstat(file.fileno())
+                if (status.st_dev, status.st_ino) in self._done:
+                    file.close()
+                    continue
+                self._done.add((status.st_dev, status.st_ino))
+                self.close()
+                self._file = file
+                return True
+        return False
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+
+
+class Watch:
+    """Wakes when something in a directory changes (inotify(7)); the directory may come later."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = self._libc.inotify_init1(IN_CLOEXEC | IN_NONBLOCK)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "inotify_init1: " + os.strerror(ctypes.get_errno()))
+        self._watching = False
+
+    def __enter__(self) -> Watch:
+        self._add()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._fd)
+
+    def _add(self) -> None:
+        mask = IN_MODIFY | IN_CREATE | IN_MOVED_FROM
+        self._watching = self._libc.inotify_add_watch(self._fd, os.fsencode(self._directory), mask) >= 0
+
+    def wait(self, seconds: float) -> None:
+        """Return when something has changed, or after so many seconds."""
+        if not self._watching:
+            self._add()
+        readable, _, _ = select.select([self._fd], [], [], seconds)
+        if readable:
+            os.read(self._fd, 1 << 16)

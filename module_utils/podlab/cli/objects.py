@@ -1,0 +1,189 @@
+"""A lab's state as Kubernetes objects, and the choice among them by name, namespace and label."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import PodlabError
+from ..kube.times import rfc3339
+from .selector import Requirement, matches, parse
+
+DEFAULT_NAMESPACE = "default"
+
+# Every name that kubectl takes for a kind that `get` shows.
+KINDS = {
+    "pods": ("pods", "pod", "po"),
+    "nodes": ("nodes", "node", "no"),
+    "services": ("services", "service", "svc"),
+    "endpoints": ("endpoints", "endpoint", "ep"),
+}
+SINGULAR = {"pods": "pod", "nodes": "node", "services": "service", "endpoints": "endpoints"}
+
+
+class Choice(NamedTuple):
+    """Which objects: all of these must hold."""
+
+    names: tuple[str, ...] = ()
+    namespace: str = DEFAULT_NAMESPACE
+    all_namespaces: bool = False
+    selector: tuple[Requirement, ...] = ()
+
+
+def kind_of(word: str) -> str:
+    """The kind that the word names. Raises PodlabError with the words there are."""
+    for kind, words in KINDS.items():
+        if word.lower() in words:
+            return kind
+    raise PodlabError(f"get: {word!r} is not a kind that podlab shows. Use one of: {', '.join(KINDS)}")
+
+
+def choice(words: Sequence[str], namespace: str, all_namespaces: bool, selector: str) -> Choice:
+    """What `get KIND [NAME...] -n -A -l` asks for. Raises PodlabError when its parts exclude each other."""
+    if words and all_namespaces:
+        raise PodlabError("a resource cannot be retrieved by name across all namespaces: take -A or the name away")
+    if words and selector:
+        raise PodlabError("name cannot be provided when a selector is specified: take -l or the name away")
+    return Choice(tuple(words), namespace or DEFAULT_NAMESPACE, all_namespaces, parse(selector))
+
+
+def choose(kind: str, objects: Iterable[Mapping[str, Any]], wanted: Choice) -> list[Mapping[str, Any]]:
+    """The objects that are wanted, in their order (by name: in the order of the names).
+
+    Raises PodlabError for a name that is not there.
+    """
+    everywhere = wanted.all_namespaces or kind == "nodes"
+    found = [
+        item
+        for item in objects
+        if (everywhere or item["metadata"].get("namespace", DEFAULT_NAMESPACE) == wanted.namespace)
+        and matches(wanted.selector, item["metadata"].get("labels") or {})
+    ]
+    if not wanted.names:
+        return found
+    by_name = {item["metadata"]["name"]: item for item in found}
+    missing = [name for name in wanted.names if name not in by_name]
+    if missing:
+        where = "" if kind == "nodes" else f" in namespace {wanted.namespace}"
+        lines = [f'{kind} "{name}" not found{where}' for name in missing]
+        raise PodlabError("\n".join([*lines[:-1], f"{lines[-1]}. See what is there with ./lab get {kind}{_all(kind)}"]))
+    return [by_name[name] for name in wanted.names]
+
+
+def _all(kind: str) -> str:
+    return "" if kind == "nodes" else " -A"
+
+
+def of_kind(kind: str, state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every object of a kind of KINDS in a lab's state."""
+    return READERS[kind](state)
+
+
+def pods(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """v1 Pods with their status."""
+    return [{**item["pod"], "status": item["status"]} for item in state["pods"]]
+
+
+def nodes(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """v1 Nodes: those of the cluster, Ready while their pause process runs; also one that is not made yet."""
+    made = {record["name"]: record for record in state["nodes"]}
+    planned = [node for node in (state.get("cluster") or {}).get("nodes", []) if node["name"] not in made]
+    return [_node(record) for record in [*made.values(), *planned]]
+
+
+def _node(record: Mapping[str, Any]) -> dict[str, Any]:
+    alive = bool(record.get("alive"))
+    metadata: dict[str, Any] = {"name": record["name"], "labels": dict(record.get("labels") or {})}
+    if record.get("start"):
+        metadata["creationTimestamp"] = rfc3339(boot_time() + record["start"] / os.sysconf("SC_CLK_TCK"))
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": metadata,
+        "spec": {
+            "podCIDR": record["pod_cidr"],
+            "podCIDRs": [record["pod_cidr"]],
+            "taints": [dict(taint) for taint in record.get("taints") or []],
+        },
+        "status": {
+            "addresses": [
+                {"type": "InternalIP", "address": record["address"]},
+                {"type": "Hostname", "address": record["name"]},
+            ],
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True" if alive else "False",
+                    "reason": "NodeRunning" if alive else "NodeGone",
+                    "message": "its pause process runs" if alive else "its pause process is gone: ./lab up",
+                }
+            ],
+            "nodeInfo": {
+                "architecture": platform.machine(),
+                "containerRuntimeVersion": "podlab",
+                "kernelVersion": platform.release(),
+                "operatingSystem": "linux",
+                "osImage": os_image(),
+            },
+        },
+    }
+
+
+def services(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """v1 Services as they are on the nodes."""
+    return list(state["services"].get("services") or [])
+
+
+def endpoints(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """v1 Endpoints, put together from the EndpointSlices of each Service."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for piece in state["services"].get("endpointslices") or []:
+        metadata = piece["metadata"]
+        namespace = metadata.get("namespace", DEFAULT_NAMESPACE)
+        name = (metadata.get("labels") or {}).get("kubernetes.io/service-name", metadata["name"])
+        item = found.setdefault((namespace, name), _empty_endpoints(namespace, name, metadata))
+        if piece.get("endpoints"):
+            item["subsets"].append(_subset(piece))
+    return list(found.values())
+
+
+def _empty_endpoints(namespace: str, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    own: dict[str, Any] = {"name": name, "namespace": namespace}
+    if metadata.get("creationTimestamp"):
+        own["creationTimestamp"] = metadata["creationTimestamp"]
+    return {"apiVersion": "v1", "kind": "Endpoints", "metadata": own, "subsets": []}
+
+
+def _subset(piece: Mapping[str, Any]) -> dict[str, Any]:
+    subset: dict[str, Any] = {}
+    for endpoint in piece["endpoints"]:
+        # discovery/v1: a condition that is not said counts as true.
+        ready = endpoint.get("conditions", {}).get("ready") is not False
+        for address in endpoint["addresses"]:
+            entry: dict[str, Any] = {"ip": address}
+            for key, name in (("nodeName", "nodeName"), ("hostname", "hostname"), ("targetRef", "targetRef")):
+                if endpoint.get(key):
+                    entry[name] = endpoint[key]
+            subset.setdefault("addresses" if ready else "notReadyAddresses", []).append(entry)
+    if piece.get("ports"):
+        subset["ports"] = [dict(port) for port in piece["ports"]]
+    return subset
+
+
+READERS = {"pods": pods, "nodes": nodes, "services": services, "endpoints": endpoints}
+
+
+def boot_time() -> float:
+    """When the machine started, in seconds since the epoch (/proc/stat, btime)."""
+    with open("/proc/stat", encoding="ascii") as file:
+        return next(float(line.split()[1]) for line in file if line.startswith("btime "))
+
+
+def os_image() -> str:
+    """The system's name as os-release(5) has it; "" when it has none."""
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "")
+    except OSError:
+        return ""

@@ -1,0 +1,126 @@
+"""One pod and one container out of a lab, by the words a person uses."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..errors import PodlabError
+from ..kube.podcolumns import TERMINAL
+from .objects import DEFAULT_NAMESPACE
+
+# What owns pods, by the names kubectl takes.
+OWNERS = {
+    "Deployment": ("deployment", "deployments", "deploy"),
+    "ReplicaSet": ("replicaset", "replicasets", "rs"),
+    "StatefulSet": ("statefulset", "statefulsets", "sts"),
+    "DaemonSet": ("daemonset", "daemonsets", "ds"),
+    "Job": ("job", "jobs"),
+}
+POD_WORDS = ("pod", "pods", "po")
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+
+
+class Picked(NamedTuple):
+    """A pod of a lab: object and status, and whether its supervisor runs."""
+
+    pod: Mapping[str, Any]
+    status: Mapping[str, Any]
+    alive: bool
+
+    @property
+    def name(self) -> str:
+        return str(self.pod["metadata"]["name"])
+
+    @property
+    def uid(self) -> str:
+        return str(self.pod["metadata"]["uid"])
+
+
+def pod(state: Mapping[str, Any], word: str, namespace: str = "") -> Picked:
+    """The pod that the word means: its name, a beginning that only one has, pod/NAME, or OWNER/NAME.
+
+    An owner's pods: one that runs, the first by name. Raises PodlabError when none or several fit.
+    """
+    namespace = namespace or DEFAULT_NAMESPACE
+    there = [
+        Picked(item["pod"], item["status"], item["alive"])
+        for item in state["pods"]
+        if item["pod"]["metadata"].get("namespace", DEFAULT_NAMESPACE) == namespace
+    ]
+    kind, slash, name = word.rpartition("/")
+    if slash and kind not in POD_WORDS:
+        return _owned(there, kind, name, namespace)
+    exact = [item for item in there if item.name == name]
+    found = exact or [item for item in there if name and item.name.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        others = sorted({item["pod"]["metadata"].get("namespace", "") for item in state["pods"]} - {namespace})
+        also = f" (there are pods in {', '.join(others)} too: -n)" if others else ""
+        raise PodlabError(f'pods "{name}" not found in namespace {namespace}{also}. See them with ./lab get pods -A')
+    raise PodlabError(f"{name!r} is the beginning of {len(found)} pods: {', '.join(item.name for item in found)}")
+
+
+def _owned(there: Sequence[Picked], kind: str, name: str, namespace: str) -> Picked:
+    wanted = next((owner for owner, words in OWNERS.items() if kind.lower() in words), None)
+    if wanted is None:
+        words = ", ".join(["pod", *(words[0] for words in OWNERS.values())])
+        raise PodlabError(f"{kind}/{name}: {kind!r} has no pods to choose from. Use one of: {words}")
+    found = [item for item in there if (wanted, name) in owners(item.pod)]
+    if not found:
+        raise PodlabError(f"{kind}/{name} has no pods in namespace {namespace}. See them with ./lab get pods -A")
+    return min(found, key=lambda item: (item.status.get("phase") != "Running", item.name))
+
+
+def owners(item: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """(kind, name) of what the pod belongs to; a Deployment is known by its ReplicaSet's name and hash."""
+    metadata = item["metadata"]
+    found = {(owner["kind"], owner["name"]) for owner in metadata.get("ownerReferences") or []}
+    suffix = "-" + (metadata.get("labels") or {}).get("pod-template-hash", "")
+    return found | {("Deployment", name[: -len(suffix)]) for kind, name in found if kind == "ReplicaSet"
+                    and suffix != "-" and name.endswith(suffix)}  # fmt: skip
+
+
+def container(picked: Picked, name: str = "") -> str:
+    """The container that is meant: -c, else the default-container annotation, else the first (said on stderr).
+
+    Raises PodlabError for a name that the pod has not.
+    """
+    spec = picked.pod["spec"]
+    regular = [item["name"] for item in spec["containers"]]
+    every = regular + [item["name"] for item in spec.get("initContainers") or []]
+    if name:
+        if name not in every:
+            raise PodlabError(f"container {name} is not valid for pod {picked.name}. It has: {', '.join(every)}")
+        return name
+    annotated = (picked.pod["metadata"].get("annotations") or {}).get(DEFAULT_CONTAINER)
+    if annotated in every:
+        return str(annotated)
+    if len(every) > 1:
+        print(f'Defaulted container "{regular[0]}" out of: {", ".join(every)}', file=sys.stderr)
+    return str(regular[0])
+
+
+def container_status(picked: Picked, name: str) -> Mapping[str, Any]:
+    """The container's v1.ContainerStatus; empty when it has none yet."""
+    for key in ("containerStatuses", "initContainerStatuses"):
+        for item in picked.status.get(key) or []:
+            if item["name"] == name:
+                return dict(item)
+    return {}
+
+
+def running(picked: Picked, name: str) -> None:
+    """Raise PodlabError unless a command can be run in the container now."""
+    phase = picked.status.get("phase", "Unknown")
+    if phase in TERMINAL:
+        raise PodlabError(f"cannot exec into a container in a completed pod; current phase is {phase}")
+    if not picked.alive:
+        raise PodlabError(f"pod {picked.name}: its supervisor is gone. Bring it back with ./lab up")
+    state = container_status(picked, name).get("state", {})
+    if "running" not in state:
+        what = state.get("waiting") or state.get("terminated") or {}
+        reason = f" ({what['reason']})" if what.get("reason") else ""
+        raise PodlabError(f'container "{name}" of pod {picked.name} is not running{reason}. See ./lab get pods')

@@ -1,0 +1,179 @@
+"""The commands that change a lab: each runs a playbook, then says in a few lines what came of it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from invoke.exceptions import Exit
+
+from ..errors import PodlabError
+from ..runtime import state
+from . import lab, status
+from .playbook import Outcome, run
+
+DEFAULT_CONFIG = lab.ROOT / "clusters" / "default" / "cluster.yaml"
+
+
+def up(config: str, name: str, manifests: str, node_subnet: str, *, check: bool, diff: bool, verbose: int) -> None:
+    """Make the lab as its config and manifests say. Raises Exit with ansible-playbook's code when that fails."""
+    config_file = lab.user_path(config) if config else DEFAULT_CONFIG
+    environment = {"PODLAB_CONFIG": str(config_file)}
+    if name:
+        environment["KIND_CLUSTER_NAME"] = name
+    if manifests:
+        environment["PODLAB_MANIFESTS"] = str(lab.user_path(manifests))
+    if node_subnet:
+        environment["PODLAB_NODE_SUBNET"] = node_subnet
+    outcome = run("lab.yml", environment=environment, check=check, diff=diff, verbose=verbose)
+    _end(outcome)
+    if check:
+        print(f"{_things(outcome)} would change ({outcome.seconds:.1f} s)" if outcome.changed else _nothing(outcome))
+        return
+    made = name or os.environ.get("KIND_CLUSTER_NAME") or config_name(config_file)
+    status.show(lab.read(made))
+    print(f"\nlab {made} is up in {outcome.seconds:.1f} s" if outcome.changed else f"\n{_nothing(outcome)}")
+
+
+def config_name(config: pathlib.Path) -> str:
+    """The cluster's name in its config; kind's default when it has none."""
+    document = yaml.safe_load(config.read_text(encoding="utf-8"))
+    return str((document or {}).get("name") or lab.DEFAULT_NAME)
+
+
+def down(name: str, *, purge: bool, everything: bool, check: bool, diff: bool, verbose: int) -> None:
+    """Take one lab away, or every one there is. Raises Exit with ansible-playbook's code when that fails."""
+    names = state.labs() if everything else [name or os.environ.get("KIND_CLUSTER_NAME") or _only_name()]
+    if not names and not purge:
+        print("nothing to do: there is no lab on this machine")
+    for one in names or [lab.DEFAULT_NAME] * purge:
+        outcome = run(
+            "teardown.yml",
+            environment={"KIND_CLUSTER_NAME": one, "PODLAB_DOWN": "1"},
+            # The image store belongs to all labs: it goes with the last one.
+            variables={"podlab_purge": purge and one == (names or [one])[-1]},
+            check=check,
+            diff=diff,
+            verbose=verbose,
+        )
+        _end(outcome)
+        verb = "would be taken down" if check else "is down"
+        print(f"lab {one} {verb} ({outcome.seconds:.1f} s)" if outcome.changed else _nothing(outcome))
+
+
+def _only_name() -> str:
+    there = state.labs()
+    return there[0] if len(there) == 1 else lab.DEFAULT_NAME
+
+
+def change(name: str, variables: Mapping[str, Any], *, check: bool, diff: bool, verbose: int) -> None:
+    """Change the objects of a lab (apply, delete, scale) and reconcile it.
+
+    variables: podlab_apply_files, podlab_delete_files, podlab_delete_objects, podlab_scale, podlab_namespace,
+    podlab_wait. Raises PodlabError when there is no such lab.
+    """
+    environment = {"KIND_CLUSTER_NAME": lab.lab_name(name)}
+    outcome = run("lab.yml", environment=environment, variables=variables, check=check, diff=diff, verbose=verbose)
+    _end(outcome)
+    for line in outcome.said:
+        print(line)
+    would = f"{_things(outcome)} would change" if check else "done"
+    print(f"{would} ({outcome.seconds:.1f} s)" if outcome.changed else _nothing(outcome))
+
+
+def apply(files: Sequence[str], *, name: str, namespace: str, check: bool, diff: bool, verbose: int) -> None:
+    """`apply -f`. Raises PodlabError when no file is given or one is not there."""
+    if not files:
+        raise PodlabError("apply: must specify one of -f FILE: a manifest, a directory of manifests, or -")
+    keep: list[Any] = []
+    variables = {"podlab_apply_files": manifest_files(files, keep), "podlab_namespace": namespace}
+    change(name, variables, check=check, diff=diff, verbose=verbose)
+
+
+def delete(
+    words: Sequence[str],
+    files: Sequence[str],
+    *,
+    name: str,
+    namespace: str,
+    wait: bool,
+    check: bool,
+    diff: bool,
+    verbose: int,
+) -> None:
+    """`delete TYPE/NAME` or `delete -f`. Raises PodlabError when neither or both are given."""
+    if bool(words) == bool(files):
+        raise PodlabError("delete: say either what, as in deployment/web, or -f FILE")
+    keep: list[Any] = []
+    variables: dict[str, Any] = {"podlab_namespace": namespace, "podlab_wait": wait}
+    if words:
+        variables["podlab_delete_objects"] = object_names(words)
+    else:
+        variables["podlab_delete_files"] = manifest_files(files, keep)
+    change(name, variables, check=check, diff=diff, verbose=verbose)
+
+
+def scale(what: str, replicas: int, *, name: str, namespace: str, check: bool, diff: bool, verbose: int) -> None:
+    """`scale TYPE/NAME --replicas N`."""
+    kind, _, target = object_names([what])[0].partition("/")
+    wanted = {"kind": kind, "name": target, "namespace": namespace or "default", "replicas": replicas}
+    change(name, {"podlab_scale": wanted}, check=check, diff=diff, verbose=verbose)
+
+
+def demo(name: str, *, verbose: int) -> None:
+    """A narrated lesson: playbooks/demo/NAME.yml. Raises Exit with ansible-playbook's code when a claim fails."""
+    _end(run(f"demo/{name}.yml", verbose=verbose, callback="lesson"))
+
+
+def object_names(words: Sequence[str]) -> list[str]:
+    """TYPE/NAME... or TYPE NAME... as a list of "type/name". Raises PodlabError for anything else."""
+    if all("/" in word for word in words):
+        pairs = [word.split("/") for word in words]
+    else:
+        pairs = [[words[0], name] for name in words[1:]]
+    if not pairs or any(len(pair) != 2 or not all(pair) or "/" in pair[1] for pair in pairs):
+        raise PodlabError(f"{' '.join(words)}: write TYPE/NAME, for example deployment/web")
+    return [f"{kind.lower()}/{name}" for kind, name in pairs]
+
+
+def manifest_files(files: Sequence[str], keep: list[Any]) -> list[str]:
+    """Absolute paths of -f's files; "-" is standard input, kept in a file that lives as long as `keep` does.
+
+    Raises PodlabError that names every path that does not exist.
+    """
+    found, missing = [], []
+    for name in files:
+        if name == "-":
+            # The playbook reads it after we have returned the name.
+            file = tempfile.NamedTemporaryFile("w", prefix="stdin-", suffix=".yaml")  # noqa: SIM115
+            file.write(sys.stdin.read())
+            file.flush()
+            keep.append(file)
+            found.append(file.name)
+            continue
+        try:
+            found.append(str(lab.user_path(name)))
+        except PodlabError as error:
+            missing.append(error.message)
+    if missing:
+        raise PodlabError("\n".join(missing))
+    return found
+
+
+def _end(outcome: Outcome) -> None:
+    # The callback has said what went wrong.
+    if outcome.code:
+        raise Exit(code=outcome.code)
+
+
+def _things(outcome: Outcome) -> str:
+    return f"{outcome.changed} task{'s' if outcome.changed > 1 else ''}"
+
+
+def _nothing(outcome: Outcome) -> str:
+    return f"nothing to do ({outcome.seconds:.1f} s)"

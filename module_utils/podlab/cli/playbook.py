@@ -1,0 +1,76 @@
+"""Run a playbook of the repository, with our output, and learn how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from . import lab
+
+
+class Outcome(NamedTuple):
+    """How a playbook ended. changed: how many tasks changed something. said: lines that tasks want shown."""
+
+    code: int
+    seconds: float
+    changed: int
+    said: tuple[str, ...]
+
+
+def ansible_playbook() -> str:
+    """The command beside this interpreter: the venv's, whatever PATH says."""
+    return str(pathlib.Path(sys.executable).with_name("ansible-playbook"))
+
+
+def run(
+    playbook: str,
+    *,
+    environment: Mapping[str, str] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    check: bool = False,
+    diff: bool = False,
+    verbose: int = 0,
+    callback: str = "podlab",
+) -> Outcome:
+    """Run a playbook of the repository with our output.
+
+    environment: what the inventory reads (PODLAB_CONFIG, KIND_CLUSTER_NAME, ...). variables: extra vars.
+    """
+    argv = [ansible_playbook(), str(lab.ROOT / "playbooks" / playbook)]
+    argv += ["-e", json.dumps(variables)] if variables else []
+    argv += ["--check"] if check else []
+    argv += ["--diff"] if diff else []
+    argv += ["-" + "v" * verbose] if verbose else []
+    started = time.monotonic()
+    with tempfile.NamedTemporaryFile("r", prefix="podlab-", suffix=".json") as file:
+        own = {
+            "ANSIBLE_CONFIG": str(lab.ROOT / "ansible.cfg"),
+            "ANSIBLE_STDOUT_CALLBACK": callback,
+            "PODLAB_RESULT_FILE": file.name,
+        }
+        sys.stdout.flush()
+        code = wait(argv, {**os.environ, **own, **(environment or {})})
+        text = file.read()
+    result = json.loads(text) if text else {}
+    return Outcome(code, time.monotonic() - started, result.get("changed", 0), tuple(result.get("said", ())))
+
+
+def wait(argv: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command to its end and return its exit code.
+
+    Ctrl-C reaches it as it reaches us: it ends in its own way, and we wait for that.
+    """
+    with subprocess.Popen(argv, env=dict(environment), cwd=lab.ROOT) as process:
+        while True:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                continue
+            return code if code >= 0 else 128 - code

@@ -1,0 +1,96 @@
+"""`status`, and the tables at the end of `up`: nodes, pods and Services of a lab."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import PodlabError
+from ..kube import printers
+from . import lab, objects, output
+
+# Columns of kubectl's wide table that tell nothing in a lab.
+LEFT_OUT = ("NOMINATED NODE", "READINESS GATES", "EXTERNAL-IP")
+TITLES = {"nodes": "NODES", "pods": "PODS", "services": "SERVICES"}
+
+COLOURS = {
+    "Running": "green",
+    "Ready": "green",
+    "Completed": "dim",
+    "ContainerCreating": "yellow",
+    "Pending": "yellow",
+    "PodInitializing": "yellow",
+    "NotReady": "yellow",
+    "Terminating": "yellow",
+}
+COLUMN_COLOURED, COLOUR_ELSE = "STATUS", "red"
+
+
+def status(name: str = "", form: str = "") -> None:
+    """Print a lab's tables, or all of it with `-o json` and `-o yaml`. Raises PodlabError for another format."""
+    if form not in ("", "table", "json", "yaml"):
+        raise PodlabError(f"-o {form}: unable to match a printer. Use table, json or yaml")
+    state = lab.read(name)
+    if form in ("", "table"):
+        show(state)
+    else:
+        sys.stdout.write((output.as_json if form == "json" else output.as_yaml)(document(state)))
+
+
+def document(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that `status` knows, as one value: the lab's name, its cluster, and its objects by kind."""
+    return {
+        "name": state["name"],
+        "cluster": state["cluster"],
+        **{kind: objects.of_kind(kind, state) for kind in objects.KINDS},
+    }
+
+
+def tables(state: Mapping[str, Any], now: float) -> dict[str, list[list[str]]]:
+    """Rows with header of each table."""
+    found = {}
+    for kind in TITLES:
+        rows = printers.table(kind, objects.of_kind(kind, state), now, wide=kind == "pods", namespaces=True)
+        kept = [place for place, title in enumerate(rows[0]) if title not in LEFT_OUT]
+        found[kind] = [[row[place] for place in kept] for row in rows]
+    return found
+
+
+def show(state: Mapping[str, Any]) -> None:
+    """Print the tables: in colour on a terminal, plain everywhere else."""
+    found = tables(state, time.time())
+    if sys.stdout.isatty():
+        _coloured(found)
+    else:
+        sys.stdout.write(plain(found))
+
+
+def plain(found: Mapping[str, Sequence[Sequence[str]]]) -> str:
+    """The tables one below the other, each under its title."""
+    parts = [f"{TITLES[kind]}\n{printers.text(rows)}" for kind, rows in found.items() if len(rows) > 1]
+    return "\n".join(parts)
+
+
+def _coloured(found: Mapping[str, Sequence[Sequence[str]]]) -> None:
+    # Slow to load, and only a person needs it.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    for kind, (header, *rows) in found.items():
+        if not rows:
+            continue
+        table = Table(title=TITLES[kind], title_justify="left", title_style="bold", box=None, pad_edge=False)
+        for title in header:
+            table.add_column(title, no_wrap=title in ("NAME", "STATUS"), overflow="fold", header_style="dim")
+        for row in rows:
+            table.add_row(*(Text(cell, _colour(title, cell)) for title, cell in zip(header, row)))
+        console.print(table, end="\n")
+        console.print()
+
+
+def _colour(title: str, cell: str) -> str:
+    return COLOURS.get(cell, COLOUR_ELSE) if title == COLUMN_COLOURED else ""

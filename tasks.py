@@ -1,0 +1,249 @@
+"""The project's menu: `./lab --list`, or `invoke --list` inside the virtual environment."""
+
+from __future__ import annotations
+
+import functools
+
+from invoke import Collection, Exit, task
+
+from podlab.cli.menu import Command, remainder, whole_number
+
+command = functools.partial(task, klass=Command)
+
+NAME = "the lab, by its cluster's name (default: KIND_CLUSTER_NAME, or the one there is)"
+NAMESPACE = "namespace (default: default)"
+CHECK = "only say what would change"
+DIFF = "show each change, before and after"
+VERBOSE = "show what each task returns; -vvv shows all"
+POD = "a pod: its name or a beginning of it that is unique, or OWNER/NAME as in deployment/web"
+CONTAINER = "container (default: the first)"
+CHANGES = {"check": CHECK, "diff": DIFF, "verbose": VERBOSE}
+
+
+@command(
+    root=True,
+    incrementable=["verbose"],
+    short={"verbose": "v"},
+    help={
+        "config": "kind cluster config (default: clusters/default/cluster.yaml)",
+        "name": "name of the lab (default: KIND_CLUSTER_NAME, else what the config says)",
+        "manifests": "file or directory of manifests (default: manifests/ beside the config)",
+        "node-subnet": "network of the nodes (default: the first free of 172.18.0.0/16, 172.19.0.0/16, ...)",
+        **CHANGES,
+    },
+)
+def up(c, config="", name="", manifests="", node_subnet="", check=False, diff=False, verbose=0):
+    """Make the lab, or bring it to what its files say"""
+    from podlab.cli import play
+
+    play.up(config, name, manifests, node_subnet, check=check, diff=diff, verbose=verbose)
+
+
+@command(
+    root=True,
+    incrementable=["verbose"],
+    short={"verbose": "v"},
+    help={"name": NAME, "purge": "remove the image store too", "all": "every lab of this machine", **CHANGES},
+)
+def down(c, name="", purge=False, all=False, check=False, diff=False, verbose=0):  # noqa: A002 - the flag's name
+    """Take the lab away, without a trace"""
+    from podlab.cli import play
+
+    play.down(name, purge=purge, everything=all, check=check, diff=diff, verbose=verbose)
+
+
+@command(root=True, short={"output": "o"}, help={"name": NAME, "output": "table, json or yaml"})
+def status(c, name="", output=""):
+    """Show the lab's nodes, pods and Services"""
+    from podlab.cli import status
+
+    status.status(name, output)
+
+
+@command(
+    root=True,
+    words="what",
+    short={"output": "o", "namespace": "n", "all_namespaces": "A", "selector": "l"},
+    help={
+        "what": "pods, nodes, services or endpoints, then names (KIND/NAME works too)",
+        "output": "wide, json, yaml, name or jsonpath=TEMPLATE",
+        "namespace": NAMESPACE,
+        "all-namespaces": "of every namespace",
+        "selector": "only those with these labels: app=web,tier in (a,b),!old",
+        "show-labels": "add a column with the labels",
+        "name": NAME,
+    },
+)
+def get(c, what, output="", namespace="", all_namespaces=False, selector="", show_labels=False, name=""):
+    """Print pods, nodes, services or endpoints, as kubectl"""
+    from podlab.cli import get
+
+    get.get(
+        what,
+        name=name,
+        namespace=namespace,
+        all_namespaces=all_namespaces,
+        selector=selector,
+        form=output,
+        labels=show_labels,
+    )
+
+
+@command(
+    name="exec",
+    root=True,
+    short={"container": "c", "namespace": "n", "stdin": "i", "tty": "t"},
+    help={
+        "pod": POD,
+        "container": CONTAINER,
+        "namespace": NAMESPACE,
+        "stdin": "pass standard input on",
+        "tty": "in a terminal of its own (with -i)",
+        "name": NAME,
+    },
+)
+def exec_(c, pod, container="", namespace="", stdin=False, tty=False, name=""):
+    """Run a command in a pod: exec POD -- COMMAND ARG..."""
+    from podlab.cli import execute
+
+    code = execute.execute(pod, remainder(c), name=name, namespace=namespace, container=container, stdin=stdin, tty=tty)
+    raise Exit(code=code)
+
+
+@command(
+    root=True,
+    short={"container": "c", "namespace": "n", "follow": "f", "previous": "p"},
+    help={
+        "pod": POD,
+        "container": CONTAINER,
+        "namespace": NAMESPACE,
+        "follow": "go on until the pod ends",
+        "previous": "of the run before this one",
+        "tail": "only so many last lines",
+        "timestamps": "with the time of each line",
+        "name": NAME,
+    },
+)
+def logs(c, pod, container="", namespace="", follow=False, previous=False, tail="", timestamps=False, name=""):
+    """Print what a container wrote"""
+    from podlab.cli import logs
+
+    logs.logs(
+        pod,
+        name=name,
+        namespace=namespace,
+        container=container,
+        follow=follow,
+        previous=previous,
+        tail=whole_number(tail, "--tail") if tail not in ("", "-1") else None,
+        timestamps=timestamps,
+    )
+
+
+@command(
+    root=True,
+    iterable=["file"],
+    incrementable=["verbose"],
+    short={"file": "f", "namespace": "n", "verbose": "v"},
+    help={
+        "file": "manifest, directory of manifests, or - for standard input; may be repeated",
+        "namespace": NAMESPACE,
+        "name": NAME,
+        **CHANGES,
+    },
+)
+def apply(c, file, namespace="", name="", check=False, diff=False, verbose=0):
+    """Add or change objects of the lab: apply -f FILE"""
+    from podlab.cli import play
+
+    play.apply(file, name=name, namespace=namespace, check=check, diff=diff, verbose=verbose)
+
+
+@command(
+    root=True,
+    words="what",
+    iterable=["file"],
+    incrementable=["verbose"],
+    short={"file": "f", "namespace": "n", "verbose": "v"},
+    help={
+        "what": "TYPE/NAME, or TYPE NAME...",
+        "file": "what this manifest names; may be repeated",
+        "namespace": NAMESPACE,
+        "wait": "return when the pods have ended",
+        "name": NAME,
+        **CHANGES,
+    },
+)
+def delete(c, what, file, namespace="", wait=True, name="", check=False, diff=False, verbose=0):
+    """Delete objects of the lab: delete TYPE/NAME, or -f FILE"""
+    from podlab.cli import play
+
+    play.delete(what, file, name=name, namespace=namespace, wait=wait, check=check, diff=diff, verbose=verbose)
+
+
+@command(
+    root=True,
+    incrementable=["verbose"],
+    short={"namespace": "n", "verbose": "v"},
+    help={
+        "what": "TYPE/NAME, as in deployment/web",
+        "replicas": "how many pods",
+        "namespace": NAMESPACE,
+        "name": NAME,
+        **CHANGES,
+    },
+)
+def scale(c, what, replicas="", namespace="", name="", check=False, diff=False, verbose=0):
+    """Change how many pods: scale TYPE/NAME --replicas N"""
+    from podlab.cli import play
+
+    count = whole_number(replicas, "--replicas")
+    play.scale(what, count, name=name, namespace=namespace, check=check, diff=diff, verbose=verbose)
+
+
+@command(words="files", help={"files": "cluster configs and manifests; directories and - (standard input) too"})
+def validate(c, files):
+    """Check cluster configs and manifests; touch nothing"""
+    from podlab.cli import validate
+
+    raise Exit(code=validate.validate(files))
+
+
+@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
+def demo_pod(c, verbose=0):
+    """Show how a pod is made, step by step"""
+    from podlab.cli import play
+
+    play.demo("pod", verbose=verbose)
+
+
+@command(help={"floor": "unit, kernel, lab, demo or all; more arguments for pytest follow --"})
+def test(c, floor="all"):
+    """Run the tests: test --floor unit -- -k name"""
+    from podlab.cli import checks
+
+    raise Exit(code=checks.tests(floor, remainder(c)))
+
+
+@command(help={"only": "one of the tools"})
+def lint(c, only=""):
+    """Run the linters and the type checker"""
+    from podlab.cli import checks
+
+    raise Exit(code=1 if checks.lint(only) else 0)
+
+
+@command(
+    root=True,
+    short={"output": "o"},
+    help={"rows": "only rows whose name has this in it", "output": "table or json", "pods": "pods of the scale rows"},
+)
+def bench(c, rows="", output="", pods="100"):
+    """Measure the speed, as ratios against yardsticks"""
+    from podlab.cli import bench
+
+    raise Exit(code=bench.bench(rows, output, whole_number(pods, "--pods", 1)))
+
+
+ns = Collection(up, down, status, get, exec_, logs, apply, delete, scale, validate, demo_pod, test, lint, bench)
+ns.configure({"run": {"echo": False}})
