@@ -187,13 +187,15 @@ class Netlink:
         scope: str | None = None,
         noprefixroute: bool = False,
         nodad: bool = False,
+        replace: bool = False,
     ) -> None:
-        """Give dev an address ("10.0.0.1/24"). nodad: IPv6 only, use it at once. Raises OSError EEXIST."""
+        """Give dev an address ("10.0.0.1/24"). nodad: IPv6, use it at once. Raises OSError EEXIST unless replace."""
         flags = (nl.IFA_F_NOPREFIXROUTE if noprefixroute else 0) | (nl.IFA_F_NODAD if nodad else 0)
         body = _ifaddr(self.index(dev), address, nl.SCOPES[scope or "global"])
         if flags:
             body += nl.u32(nl.IFA_FLAGS, flags)
-        self._request(nl.RTM_NEWADDR, nl.ACK | nl.CREATE | nl.EXCL, body, f"add address {address} to {dev}")
+        how = nl.ACK | nl.CREATE | (nl.REPLACE if replace else nl.EXCL)
+        self._request(nl.RTM_NEWADDR, how, body, f"add address {address} to {dev}")
 
     def del_address(self, dev: Device, address: str) -> None:
         """Take an address from dev. Raises OSError EADDRNOTAVAIL."""
@@ -201,7 +203,10 @@ class Netlink:
         self._request(nl.RTM_DELADDR, nl.ACK, body, f"delete address {address} from {dev}")
 
     def add_route(self, dst: str, *, replace: bool = False, **route: Any) -> None:
-        """A route to dst ("10.0.0.0/24", "0.0.0.0/0") with _route_body's words. Raises OSError EEXIST, ENETUNREACH."""
+        """A route to dst ("10.0.0.0/24", "0.0.0.0/0"); the words of route are those of _route_body.
+
+        Raises OSError: EEXIST unless replace, ENETUNREACH, EINVAL.
+        """
         flags = nl.ACK | nl.CREATE | (nl.REPLACE if replace else nl.EXCL)
         self._request(nl.RTM_NEWROUTE, flags, self._route_body(dst, **route), f"add route {dst}")
 
