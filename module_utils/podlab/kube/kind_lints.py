@@ -16,7 +16,6 @@ NODE_BITS = {4: 24, 6: 64}
 MOST_SLICE_BITS = 16
 # kube-apiserver: a service subnet has 2^20 addresses at most.
 MOST_SERVICE_BITS = 20
-LONG_NAME = 50  # kind warns from here on
 LONGEST_LABEL = 63
 LONGEST_SUBDOMAIN = 253
 
@@ -67,8 +66,6 @@ def _names(config: Config, report: Report) -> None:
     elif len(longest) > LONGEST_LABEL:
         message = f"makes the node name {longest}, {len(longest)} characters; a host name has at most {LONGEST_LABEL}"
         report.error(("name",), message, "Take a shorter name")
-    elif len(config.name) > LONG_NAME:
-        report.warning(("name",), f"is {len(config.name)} characters long; kind advises at most {LONG_NAME}")
 
 
 def _api_server_address(networking: Networking, report: Report) -> None:
