@@ -70,7 +70,7 @@ def get(file: str) -> str | None:
 
 
 def make(root: str, path: str, *, cpuset: bool) -> None:
-    """Make the cgroup and its parents below the root of one tree. cpuset: v1, where a new cgroup starts without CPUs."""
+    """Make the cgroup and its parents below the root of one tree. cpuset: v1's, where a new one starts without CPUs."""
     directory = os.path.join(root, path)
     try:
         os.mkdir(directory)

@@ -32,6 +32,7 @@ __all__ = [
     "stack",
     "under",
     "unmount",
+    "unquote",
     "visible",
 ]
 
@@ -157,16 +158,24 @@ def split_lowerdirs(text: str) -> list[str]:
     """The directories of a lowerdir option, escapes undone (the inverse of overlay_options for that option)."""
     found, word, quoted = [], "", False
     for letter in text:
-        if letter == "\\" and not quoted:
-            quoted = True
-            continue
         if letter == ":" and not quoted:
-            found.append(word)
+            found.append(unquote(word))
             word = ""
         else:
             word += letter
-        quoted = False
-    return [*found, word]
+        quoted = letter == "\\" and not quoted
+    return [*found, unquote(word)]
+
+
+def unquote(text: str) -> str:
+    """A directory of an overlay option without the backslashes that quote its letters."""
+    found, quoted = "", False
+    for letter in text:
+        if letter == "\\" and not quoted:
+            quoted = True
+            continue
+        found, quoted = found + letter, False
+    return found
 
 
 def mount(source: str | None, target: str, fstype: str | None, options: Iterable[str] = ()) -> None:

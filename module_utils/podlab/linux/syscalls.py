@@ -68,6 +68,7 @@ CLOSE_RANGE_CLOEXEC = 4
 
 # The same on every architecture since Linux 5.1's unified numbers.
 _SYS_PIDFD_SEND_SIGNAL = 424
+_SYS_OPEN_TREE = 428
 _SYS_PIDFD_OPEN = 434
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
@@ -183,6 +184,14 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
     """Open path below dirfd with the RESOLVE_* restrictions (openat2(2)). O_CLOEXEC is added."""
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
     return _syscall("openat2", _SYS_OPENAT2, dirfd, os.fsencode(path), how, len(how))
+
+
+def open_tree(dirfd: int, path: str, flags: int = 0) -> int:
+    """A descriptor of the mount at path below dirfd, or with OPEN_TREE_CLONE of a detached copy (open_tree(2)).
+
+    O_CLOEXEC is added.
+    """
+    return _syscall("open_tree", _SYS_OPEN_TREE, dirfd, os.fsencode(path), flags | os.O_CLOEXEC)
 
 
 _CAP_VERSION_3 = 0x20080522
