@@ -103,7 +103,7 @@ def get(c, what, output="", namespace="", all_namespaces=False, selector="", sho
     },
 )
 def exec_(c, pod, container="", namespace="", stdin=False, tty=False, name=""):
-    """Run a command in a pod: exec POD -- COMMAND ARG..."""
+    """Run a command in a pod: exec POD -- COMMAND"""
     from podlab.cli import execute
 
     code = execute.execute(pod, remainder(c), name=name, namespace=namespace, container=container, stdin=stdin, tty=tty)

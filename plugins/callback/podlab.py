@@ -10,8 +10,8 @@ short_description: One line per task, with what changed
 description:
   - Shows for each task whether it changed something, which objects, and how long it took.
   - With C(-v) it shows what the default callback shows.
-  - Writes how the run ended, as JSON, to the file that E(PODLAB_RESULT_FILE) names. Lines that a task returns as RV(said)
-    are in it.
+  - Writes how the run ended, as JSON, to the file that E(PODLAB_RESULT_FILE) names, with the
+    lines that tasks return as RV(said).
 extends_documentation_fragment:
   - default_callback
   - result_format_callback

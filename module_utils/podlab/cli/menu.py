@@ -67,6 +67,11 @@ class Command(Task):  # type: ignore[type-arg]
         self.short = dict(short or {})
         self.root = root
 
+    @property
+    def typed_name(self) -> str:
+        """The command as a person types it."""
+        return self.name.replace("_", "-")
+
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """invoke's arguments of the body's parameters, with our short flags and words."""
         arguments = super().get_arguments(ignore_unknown_help)
@@ -77,14 +82,13 @@ class Command(Task):  # type: ignore[type-arg]
             return arguments
         others = [argument for argument in arguments if argument.name != self.words]
         helps = [argument.help for argument in arguments if argument.name == self.words]
-        command = self.name.strip("_").replace("_", "-")
-        typed = count_words(_body(sys.argv[1:]), command, others)
+        typed = count_words(_body(sys.argv[1:]), self.typed_name, others)
         return [Words(self.words, typed, helps[0] or ""), *others]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body; what is the user's to mend leaves as one message and a code."""
         if self.root and os.geteuid() != 0:
-            raise Exit(f"podlab needs root for `{self.name}`: run it with sudo", code=1)
+            raise Exit(f"podlab needs root for `{self.typed_name}`: run it with sudo", code=1)
         try:
             result = super().__call__(*args, **kwargs)
             sys.stdout.flush()

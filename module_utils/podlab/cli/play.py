@@ -13,6 +13,7 @@ import yaml
 from invoke.exceptions import Exit
 
 from ..errors import PodlabError
+from ..kube import kinds
 from ..runtime import state
 from . import lab, status
 from .playbook import Outcome, run
@@ -121,6 +122,9 @@ def delete(
 def scale(what: str, replicas: int, *, name: str, namespace: str, check: bool, diff: bool, verbose: int) -> None:
     """`scale TYPE/NAME --replicas N`."""
     kind, _, target = object_names([what])[0].partition("/")
+    if not _kind(kind).scalable:
+        scalable = ", ".join(known.names[0] for known in kinds.KINDS.values() if known.scalable)
+        raise PodlabError(f"{what}: a {_kind(kind).name} cannot be scaled. Use a {scalable}")
     wanted = {"kind": kind, "name": target, "namespace": namespace or "default", "replicas": replicas}
     change(name, {"podlab_scale": wanted}, check=check, diff=diff, verbose=verbose)
 
@@ -131,14 +135,27 @@ def demo(name: str, *, verbose: int) -> None:
 
 
 def object_names(words: Sequence[str]) -> list[str]:
-    """TYPE/NAME... or TYPE NAME... as a list of "type/name". Raises PodlabError for anything else."""
+    """TYPE/NAME... or TYPE NAME... as a list of "type/name", type in the singular, as kubectl prints it.
+
+    Raises PodlabError for anything else, and for a type that podlab does not build.
+    """
     if all("/" in word for word in words):
         pairs = [word.split("/") for word in words]
     else:
         pairs = [[words[0], name] for name in words[1:]]
     if not pairs or any(len(pair) != 2 or not all(pair) or "/" in pair[1] for pair in pairs):
         raise PodlabError(f"{' '.join(words)}: write TYPE/NAME, for example deployment/web")
-    return [f"{kind.lower()}/{name}" for kind, name in pairs]
+    for word, name in pairs:
+        if kinds.find(word) is None:
+            every = ", ".join(kind.names[0] for kind in kinds.KINDS.values())
+            raise PodlabError(f"{word}/{name}: {word!r} is not a kind that podlab builds. Use one of: {every}")
+    return [f"{_kind(word).names[0]}/{name}" for word, name in pairs]
+
+
+def _kind(word: str) -> kinds.Kind:
+    found = kinds.find(word)
+    assert found is not None
+    return found
 
 
 def manifest_files(files: Sequence[str], keep: list[Any]) -> list[str]:

@@ -1,0 +1,251 @@
+"""The menu: what a person types reaches the function that does it, and errors come out as one message."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import pytest
+from invoke import Program
+
+from podlab.cli import checks, execute, get, logs, play, status, validate
+from podlab.errors import PodlabError
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+EVERY_TASK = sorted(
+    ["apply", "bench", "delete", "demo-pod", "down", "exec", "get", "lint", "logs", "scale", "status", "test", "up"]
+    + ["validate"]
+)
+
+
+class Calls(list[tuple[tuple[Any, ...], dict[str, Any]]]):
+    """Records how a function was called, and answers with `result`."""
+
+    result: Any = 0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.append((args, kwargs))
+        return self.result
+
+
+@pytest.fixture
+def tasks() -> Any:
+    """The menu, read afresh."""
+    sys.modules.pop("tasks", None)
+    return importlib.import_module("tasks")
+
+
+@pytest.fixture
+def typed(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """typed("get", "pods"): run the menu as root with these words; returns the exit code."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["invoke", *words])
+        with pytest.raises(SystemExit) as caught:
+            Program(namespace=tasks.ns, binary="invoke", name="invoke").run()
+            raise SystemExit(0)
+        return int(caught.value.code or 0)
+
+    return run
+
+
+@pytest.fixture
+def got(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    calls = Calls()
+    for module, name in (
+        (get, "get"), (logs, "logs"), (execute, "execute"), (status, "status"), (validate, "validate"),
+        (checks, "tests"), (checks, "lint"), (play, "up"), (play, "down"), (play, "change"), (play, "demo"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, calls)
+    return calls
+
+
+def test_the_menu_has_every_command_with_a_short_imperative_line(tasks: Any) -> None:
+    assert sorted(tasks.ns.task_names) == EVERY_TASK
+    for name in EVERY_TASK:
+        first = (tasks.ns[name].__doc__ or "").splitlines()[0]
+        assert 0 < len(first) < 60, name
+        assert first[0].isupper() and not first.endswith("."), name
+
+
+def test_every_option_has_help(tasks: Any, typed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for context in tasks.ns.to_contexts():
+        for flag, argument in context.flags.items():
+            assert argument.help, f"{context.name} {flag}"
+    assert typed("get", "--help") == 0
+    text = capsys.readouterr().out
+    assert "-l STRING, --selector=STRING" in text
+    assert "-A, --all-namespaces" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["get"], []),
+        (["get", "pods"], ["pods"]),
+        (["get", "pods", "a", "b"], ["pods", "a", "b"]),
+        (["get", "-n", "kube-system", "pods", "a"], ["pods", "a"]),
+        (["get", "-nkube-system", "pods", "a"], ["pods", "a"]),
+        (["get", "--namespace=kube-system", "pods"], ["pods"]),
+        (["get", "pods", "-A", "--show-labels"], ["pods"]),
+        (["get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"], ["pods"]),
+        (["get", "pods", "-owide", "a"], ["pods", "a"]),
+        (["get", "pods", "status"], ["pods", "status"]),
+        (["--echo", "get", "pods"], ["pods"]),
+    ],
+)
+def test_words_among_flags(typed: Any, got: Calls, words: list[str], what: list[str]) -> None:
+    assert typed(*words) == 0
+    assert got[0][0] == (what,)
+
+
+def test_flags_of_get(typed: Any, got: Calls) -> None:
+    assert typed("get", "pods", "-Al", "app=web", "-o=name", "--show-labels") == 0
+    assert got[0][1] == {
+        "name": "", "namespace": "", "all_namespaces": True, "selector": "app=web", "form": "name", "labels": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "tty"),
+    [
+        (["-it"], True, True),
+        (["-ti"], True, True),
+        (["-i", "-t"], True, True),
+        (["--stdin"], True, False),
+        ([], False, False),
+    ],
+)
+def test_exec_passes_the_command_on_word_for_word(
+    typed: Any, got: Calls, words: list[str], stdin: bool, tty: bool
+) -> None:
+    got.result = 7
+    command = ["sh", "-c", "echo 'a  b' \"$0\"", "", "-it", "--", "x y"]
+    assert typed("exec", "web-1", "-c", "main", *words, "--", *command) == 7
+    (pod, argv), options = got[0]
+    assert (pod, argv) == ("web-1", command)
+    assert options == {"name": "", "namespace": "", "container": "main", "stdin": stdin, "tty": tty}
+
+
+@pytest.mark.parametrize(
+    ("words", "tail"), [([], None), (["--tail", "5"], 5), (["--tail=0"], 0), (["--tail", "-1"], None)]
+)
+def test_tail_of_logs(typed: Any, got: Calls, words: list[str], tail: int | None) -> None:
+    assert typed("logs", "web-1", "-f", *words) == 0
+    assert got[0][0] == ("web-1",)
+    assert (got[0][1]["tail"], got[0][1]["follow"]) == (tail, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["logs", "web", "--tail", "many"], "--tail: must be a whole number, 0 or more, not 'many'"),
+        (["scale", "deployment/web", "--replicas", "-3"], "--replicas: must be a whole number, 0 or more, not '-3'"),
+        (["scale", "deployment/web"], "--replicas: must be a whole number, 0 or more, not ''"),
+        (["scale", "web", "--replicas", "3"], "web: write TYPE/NAME, for example deployment/web"),
+        (["scale", "job/x", "--replicas", "3"], "job/x: a Job cannot be scaled. Use a deployment, replicaset"),
+        (["delete"], "delete: say either what, as in deployment/web, or -f FILE"),
+        (["delete", "pod/a", "-f", "x.yaml"], "delete: say either what, as in deployment/web, or -f FILE"),
+        (["delete", "pods"], "pods: write TYPE/NAME"),
+        (["delete", "pot/a"], "pot/a: 'pot' is not a kind that podlab builds. Use one of: "),
+        (["apply"], "apply: must specify one of -f FILE"),
+        (["apply", "-f", "a.yaml", "-f", "b.yaml"], "a.yaml: no such file or directory"),
+        (["apply", "-f", "a.yaml", "-f", "b.yaml"], "b.yaml: no such file or directory"),
+    ],
+)
+def test_errors_are_one_message(
+    typed: Any, got: Calls, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert typed(*words) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert got == []
+
+
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [
+        (["scale", "deploy/web", "--replicas", "5"],
+         {"podlab_scale": {"kind": "deployment", "name": "web", "namespace": "default", "replicas": 5}}),
+        (["delete", "Deployment/web", "po/a", "-n", "shop", "--no-wait"],
+         {"podlab_delete_objects": ["deployment/web", "pod/a"], "podlab_namespace": "shop", "podlab_wait": False}),
+        (["delete", "pods", "a", "b"],
+         {"podlab_delete_objects": ["pod/a", "pod/b"], "podlab_namespace": "", "podlab_wait": True}),
+    ],
+)  # fmt: skip
+def test_changes_reach_the_playbook_as_variables(
+    typed: Any, got: Calls, words: list[str], variables: dict[str, Any]
+) -> None:
+    assert typed(*words) == 0
+    assert got[0][0][1] == variables
+
+
+def test_files_are_relative_to_where_the_person_is(
+    typed: Any, got: Calls, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.yaml").write_text("kind: Pod\n")
+    monkeypatch.setenv("PODLAB_CWD", str(tmp_path))
+    assert typed("apply", "-f", "a.yaml", "-f", str(tmp_path)) == 0
+    assert got[0][0][1]["podlab_apply_files"] == [str(tmp_path / "a.yaml"), str(tmp_path)]
+
+
+def test_up_and_down(typed: Any, got: Calls) -> None:
+    assert typed("up", "--name", "two", "--check", "--diff", "-vv", "--node-subnet", "172.30.0.0/16") == 0
+    assert got[0][0] == ("", "two", "", "172.30.0.0/16")
+    assert got[0][1] == {"check": True, "diff": True, "verbose": 2}
+    assert typed("down", "--all", "--purge") == 0
+    assert got[1][1]["everything"] is True and got[1][1]["purge"] is True
+
+
+def test_more_words_for_pytest(typed: Any, got: Calls) -> None:
+    got.result = 5
+    assert typed("test", "--floor", "unit", "--", "-k", "a or b") == 5
+    assert got[0][0] == ("unit", ["-k", "a or b"])
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY_TASK if name not in ("validate", "test", "lint")])
+def test_without_root_there_is_one_message_and_nothing_else(
+    typed: Any, got: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    word = {"exec": ["p"], "logs": ["p"], "scale": ["deployment/web"]}.get(name, [])
+    assert typed(name, *word) == 1
+    captured = capsys.readouterr()
+    assert captured.err == f"podlab needs root for `{name}`: run it with sudo\n"
+    assert captured.out == ""
+    assert got == []
+
+
+@pytest.mark.parametrize("name", ["validate", "lint"])
+def test_what_touches_nothing_needs_no_root(typed: Any, got: Calls, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert typed(name) == 0
+    assert len(got) == 1
+
+
+def test_an_error_may_bring_its_own_exit_code(
+    typed: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> int:
+        raise PodlabError("no such binary", exit_code=255)
+
+    monkeypatch.setattr(execute, "execute", refuse)
+    assert typed("exec", "p", "--", "nothing") == 255
+    assert capsys.readouterr().err == "no such binary\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(typed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced: list[tuple[int, int]] = []
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(get, "get", broken)
+    monkeypatch.setattr(os, "dup2", lambda old, new: replaced.append((old, new)))
+    assert typed("get", "pods") == 141
+    assert [new for _, new in replaced] == [1]
+    os.close(replaced[0][0])
