@@ -178,7 +178,7 @@ def execute(argv: list[str], env: Mapping[str, str]) -> NoReturn:
             continue
     if refused:
         raise refused
-    raise FileNotFoundError(errno.ENOENT, f'exec: "{argv[0]}": executable file not found in $PATH')
+    raise FileNotFoundError(errno.ENOENT, "executable file not found in $PATH")
 
 
 def forbid_tracing() -> None:

@@ -1,0 +1,257 @@
+"""Run a command in a running container: the same door as its start (enter.py), so that it can never be weaker."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+import termios
+import tty
+from typing import Any, Callable, Mapping, NoReturn, Sequence
+
+from ..errors import PodlabError
+from ..kube import env as kube_env
+from ..linux import cgroup, process, syscalls
+from . import container as capsule
+from . import enter, node, paths
+from .files import read_json
+
+# Joined after the network's; the PID namespace counts for the child, the mount namespace brings the root with it.
+JOIN = ("ipc", "uts", "net", "cgroup", "pid", "mnt")
+FAILED_TO_RUN = 255
+
+
+def exec_in(
+    cluster: str, uid: str, name: str, argv: Sequence[str], *, stdin: bool = False, terminal: bool = False
+) -> int:
+    """Run argv in the pod's container; return its exit code (255: it could not be run at all).
+
+    name: the container; empty for the pod's first. stdin: pass our standard input on, else it reads nothing.
+    terminal: give it a terminal of the container's own; ours is put in raw mode meanwhile.
+    Raises PodlabError when pod, container or node are not running.
+    """
+    config = read_json(f"{paths.pod_dir(cluster, uid)}/config.json")
+    status = read_json(f"{paths.pod_dir(cluster, uid)}/status.json", {})
+    if not config:
+        raise PodlabError(f"pod {uid} is not there. See: ./lab get pods -A")
+    container = _container(config, name)
+    pid = status.get("podlab", {}).get("pids", {}).get(container["name"], 0)
+    record = read_json(paths.node_file(cluster, config["node"]))
+    if not pid or not record:
+        raise PodlabError(f"container {container['name']} of pod {config['name']} is not running. See: ./lab get pods")
+    run = next(entry["restartCount"] for entry in status["containerStatuses"] if entry["name"] == container["name"])
+    facts = {"status.podIP": status.get("podIP", ""), "status.podIPs": status.get("podIP", "")}
+    environment = kube_env.container_env(container, facts)
+    if terminal:
+        environment.append(("TERM", os.environ.get("TERM", "xterm")))
+    path = f"{config['cgroup_parent']}/{capsule.container_id(uid, container['name'], run)}"
+
+    def inside(streams: Streams) -> int:
+        return _join(container, path, pid, environment, list(argv), streams)
+
+    return _with_streams(record, inside, stdin, terminal)
+
+
+class Streams:
+    """The command's ends of its standard streams, or the socket to send a terminal's other end through."""
+
+    def __init__(self, fds: tuple[int, int, int] | None, channel: socket.socket | None) -> None:
+        self.fds = fds
+        self.channel = channel
+
+
+def _container(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    names = [entry["name"] for entry in config["containers"]]
+    if name and name not in names:
+        raise PodlabError(f"pod {config['name']} has no container {name}. It has: {', '.join(names)}")
+    chosen: Mapping[str, Any] = config["containers"][names.index(name) if name else 0]
+    return chosen
+
+
+def _join(
+    container: Mapping[str, Any],
+    path: str,
+    pid: int,
+    environment: list[tuple[str, str]],
+    argv: list[str],
+    streams: Streams,
+) -> int:
+    """In a process of the node: join the container's namespaces and cgroup, fork into its PID namespace, execute."""
+    enter.forbid_tracing()
+    started = process.start_time(pid)
+    fds = [(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), kind) for kind in JOIN]
+    if not process.alive(pid, started):
+        raise PodlabError("the container has just ended")
+    wanted = enter.privileges(container)
+    enter.set_oom_score(wanted.oom_score_adj)
+    cgroup.detect().attach(path, 0)
+    for fd, kind in fds:
+        syscalls.setns(fd, syscalls.NAMESPACES[kind])
+    child = os.fork()
+    if child == 0:
+        _become_command(container, wanted, environment, argv, streams)
+    if streams.fds:
+        for fd in streams.fds:
+            os.close(fd)
+    return node._exit_code(os.waitpid(child, 0)[1])
+
+
+def _become_command(
+    container: Mapping[str, Any],
+    wanted: enter.Privileges,
+    environment: list[tuple[str, str]],
+    argv: list[str],
+    streams: Streams,
+) -> NoReturn:
+    try:
+        os.setsid()
+        fds = streams.fds or _own_terminal(streams.channel)
+        for number, fd in enumerate(fds):
+            os.dup2(fd, number)
+        user = enter.resolve_user(container["user"])
+        final = enter.environment(environment, user.home)
+        enter.reset_process()
+        enter.become(user, wanted)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        enter.change_directory(container["cwd"])
+        enter.close_others()
+        enter.execute(argv, final)
+    except FileNotFoundError as error:
+        _complain(f"error: {argv[0]}: {error.strerror}")
+    except (OSError, PodlabError) as error:
+        _complain(f"error: {error}")
+    os._exit(FAILED_TO_RUN)
+
+
+def _complain(text: str) -> None:
+    os.write(2, f"{text}\n".encode("utf-8", "replace"))
+
+
+def _own_terminal(channel: socket.socket | None) -> tuple[int, int, int]:
+    """Open a terminal in the container's own /dev/pts, make it ours, and hand its other end out."""
+    assert channel is not None
+    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK: unlock
+    slave = fcntl.ioctl(master, 0x5441, os.O_RDWR | os.O_NOCTTY)  # TIOCGPTPEER: no path of the container is followed
+    channel.sendmsg([b"t"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [master]))])
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    os.close(master)
+    return slave, slave, slave
+
+
+def _with_streams(record: Mapping[str, Any], inside: Callable[[Streams], int], stdin: bool, terminal: bool) -> int:
+    """Run inside(streams) in the node while this process carries the bytes to and fro."""
+    if terminal:
+        return _with_terminal(record, inside)
+    pipes = [os.pipe() for _ in range(3)]
+    theirs = (pipes[0][0], pipes[1][1], pipes[2][1])
+    ours = (pipes[0][1], pipes[1][0], pipes[2][0])
+
+    child = _fork(lambda: node.run_inside(record, lambda: inside(Streams(theirs, None))), ours)
+    for fd in theirs:
+        os.close(fd)
+    routes = {ours[1]: 1, ours[2]: 2}
+    if stdin:
+        routes[0] = ours[0]
+    else:
+        os.close(ours[0])
+    _pump(routes, {ours[1], ours[2]})
+    return node._exit_code(os.waitpid(child, 0)[1])
+
+
+def _fork(body: Callable[[], int], unused: Sequence[int]) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        code = FAILED_TO_RUN
+        try:
+            for fd in unused:
+                # Every process on the way would keep the command's input open.
+                os.close(fd)
+            code = body()
+        except PodlabError as error:
+            print(f"podlab: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(code)
+    return child
+
+
+def _pump(routes: dict[int, int], needed: set[int]) -> None:
+    """Copy from each key to its value until all needed sources have ended."""
+    routes = dict(routes)
+    while needed:
+        ready, _, _ = select.select(list(routes), [], [])
+        for source in ready:
+            try:
+                data = os.read(source, 65536)
+            except OSError:
+                data = b""
+            if not data or not _write_all(routes[source], data):
+                target = routes.pop(source)
+                needed.discard(source)
+                if source == 0 or target > 2:
+                    os.close(target)
+
+
+def _write_all(fd: int, data: bytes) -> bool:
+    try:
+        while data:
+            data = data[os.write(fd, data) :]
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _with_terminal(record: Mapping[str, Any], inside: Callable[[Streams], int]) -> int:
+    ours, theirs = socket.socketpair()
+    child = _fork(lambda: node.run_inside(record, lambda: inside(Streams(None, theirs))), (ours.fileno(),))
+    theirs.close()
+    data, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
+    if not data:
+        return node._exit_code(os.waitpid(child, 0)[1])
+    master = array.array("i", ancillary[0][2][:4])[0]
+    ours.close()
+    raw = os.isatty(0)
+    before = termios.tcgetattr(0) if raw else None
+    try:
+        if raw:
+            _copy_size(master)
+            signal.signal(signal.SIGWINCH, lambda *_: _copy_size(master))
+            tty.setraw(0)
+        _pump_terminal(master)
+    finally:
+        if before:
+            termios.tcsetattr(0, termios.TCSADRAIN, before)
+    os.close(master)
+    return node._exit_code(os.waitpid(child, 0)[1])
+
+
+def _copy_size(master: int) -> None:
+    size = fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8)
+    fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+
+
+def _pump_terminal(master: int) -> None:
+    sources = [0, master]
+    while True:
+        ready, _, _ = select.select(sources, [], [])
+        if master in ready:
+            try:
+                data = os.read(master, 65536)
+            except OSError:
+                return
+            if not data or not _write_all(1, data):
+                return
+        if 0 in ready:
+            data = os.read(0, 65536)
+            if data:
+                _write_all(master, data)
+            else:
+                sources.remove(0)
+                _write_all(master, b"\x04")
