@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import Any, Callable, Iterator
+from collections.abc import Iterator
+from typing import Any, Callable
 
 import ansible.module_utils
 import pytest
 import testinfra.backend
+
 from support import module_runner, snapshot
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent

@@ -10,7 +10,8 @@ import pathlib
 import re
 import shutil
 import subprocess
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 # section -> name -> value
 Snapshot = dict[str, dict[str, str]]

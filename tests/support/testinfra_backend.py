@@ -10,8 +10,9 @@ import json
 import os
 from typing import Any
 
-from podlab.runtime import paths
 from testinfra.backend import base
+
+from podlab.runtime import paths
 
 
 class PodlabBackend(base.BaseBackend):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
+import importlib
 import os
 import pathlib
 import re
@@ -11,6 +10,8 @@ import subprocess
 import types
 
 import pytest
+
+from podlab.cli import bootstrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -25,12 +26,7 @@ exit 0
 @pytest.fixture
 def lab(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     """The script as a module, on a machine that has no program at all and an empty project directory."""
-    loader = importlib.machinery.SourceFileLoader("lab_script", str(ROOT / "lab"))
-    spec = importlib.util.spec_from_loader("lab_script", loader)
-    assert spec is not None
-    monkeypatch.setattr("sys.dont_write_bytecode", True)
-    script = importlib.util.module_from_spec(spec)
-    loader.exec_module(script)
+    script = importlib.reload(bootstrap)
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(script, "SYSTEM_PATH", ())
@@ -145,9 +141,7 @@ def test_without_root_one_message_says_it_all(
     ]
 
 
-def test_unknown_system_is_told_what_to_look_for(
-    lab: types.ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_system_is_told_what_to_look_for(lab: types.ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="1"):
         lab.prepare("up")
     said = capsys.readouterr().err

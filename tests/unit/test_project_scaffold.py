@@ -6,6 +6,7 @@ import pathlib
 import textwrap
 
 import pytest
+
 from support import module_runner, snapshot
 
 MODULE = """
@@ -59,6 +60,7 @@ def test_module_that_does_not_exit_is_found(tmp_path: pathlib.Path) -> None:
 
 def test_both_names_of_the_package_import() -> None:
     import ansible.module_utils.podlab.errors as on_target
+
     import podlab.errors as on_controller
 
     assert on_target.__file__ == on_controller.__file__

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""./lab TASK...: install what is missing, make .venv from requirements.lock once, then run invoke TASK...
+
+Standard library of Python 3.9 only, and run by its path: nothing of podlab can be imported before there is a .venv.
+What only the first run needs is imported where it is used, so that every later run is through in milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Callable, NamedTuple, NoReturn
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.realpath(__file__)), *[os.pardir] * 3))
+VENV = os.path.join(ROOT, ".venv")
+LOCK = os.path.join(ROOT, "requirements.lock")
+# Written last: a .venv without it is half made. It says what the .venv was made of.
+STAMP = os.path.join(VENV, "podlab.stamp")
+# ansible-core 2.19 runs on nothing older (its targets may).
+OLDEST = (3, 11)
+# Not on a user's PATH, but where half of what is looked for is.
+SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
+
+
+def say(text: str) -> None:
+    """Tell the user, apart from the task's own output."""
+    print(f"podlab: {text}", file=sys.stderr, flush=True)
+
+
+def stop(text: str) -> NoReturn:
+    """End with one message."""
+    say(text)
+    sys.exit(1)
+
+
+# -- what the machine must have ------------------------------------------------------------------------------------
+
+
+def program(*names: str) -> str | None:
+    """Path of the first program of these names that is there."""
+    for directory in (*os.environ.get("PATH", "").split(os.pathsep), *SYSTEM_PATH):
+        for name in names:
+            path = os.path.join(directory, name)
+            if directory and os.access(path, os.X_OK) and not os.path.isdir(path):
+                return path
+    return None
+
+
+class Need(NamedTuple):
+    """A package, what is probed for, and why podlab needs it.
+
+    unit: the service that the package would start at boot; podlab runs its own and leaves that one off.
+    """
+
+    package: str
+    found: Callable[[], str | None]
+    why: str
+    unit: str = ""
+
+
+BASE = (
+    Need("iproute2", lambda: program("ip"), "ip: the commands that podlab shows for every link, address and route"),
+    Need("iptables", lambda: program("iptables-restore"), "iptables-restore: Services are its rules"),
+    Need("util-linux", lambda: program("nsenter"), "nsenter, unshare: the way into a node and a pod"),
+    Need("mount", lambda: program("mount"), "mount, losetup: what a Kubernetes node must have"),
+    Need("busybox-static", lambda: program("busybox"), "busybox: the image of that name is made from it"),
+    Need("dnsmasq-base", lambda: program("dnsmasq"), "dnsmasq: the lab's DNS server runs it in a pod"),
+    Need("gcc", lambda: program("cc", "gcc", "tcc", "clang", "catatonit"), "gcc: builds the pause program"),
+)
+LESSONS = (
+    Need("iputils-ping", lambda: program("ping"), "ping: lessons prove with it that pods reach each other"),
+    Need("procps", lambda: program("ps"), "ps, sysctl: lessons look at processes and settings"),
+)
+TESTS = (
+    *LESSONS,
+    Need("bind9-dnsutils", lambda: program("dig"), "dig: tests ask the lab's DNS server"),
+    Need("conntrack", lambda: program("conntrack"), "conntrack: tests look at translated connections"),
+    Need("nftables", lambda: program("nft"), "nft: tests compare the machine's rules before and after"),
+    Need("skopeo", lambda: program("skopeo"), "skopeo: tests pull an image"),
+    Need(
+        "docker-registry",
+        lambda: program("docker-registry"),
+        "docker-registry: the registry on loopback that tests pull from",
+        unit="docker-registry.service",
+    ),
+    Need("tcpdump", lambda: program("tcpdump"), "tcpdump: tests watch packets"),
+)
+# Tasks that look at text only: they work for any user, on any machine with the right Python.
+NO_PACKAGES = ("", "validate", "rules", "lint")
+
+
+def needs_of(task: str) -> tuple[Need, ...]:
+    """What the machine must have for a task (the first word after ./lab that is no option)."""
+    if task in NO_PACKAGES:
+        return ()
+    if task.startswith("demo") or task == "bench":
+        return (*BASE, *LESSONS)
+    return (*BASE, *TESTS) if task.startswith("test") else BASE
+
+
+# -- installing packages -------------------------------------------------------------------------------------------
+
+
+def install(missing: list[Need]) -> None:
+    """Install packages, or say in one message which ones and how. Nothing else of the machine changes."""
+    names = [need.package for need in missing]
+    reasons = "\n".join(f"  {need.package:<16} {need.why}" for need in missing)
+    command = f"apt-get update && apt-get install -y --no-install-recommends {' '.join(names)}"
+    apt = program("apt-get")
+    if apt is None:
+        stop(
+            "this system has no apt-get, so podlab cannot install what is missing.\n"
+            f"Install what holds these programs (the names are Debian's), then run ./lab again:\n{reasons}"
+        )
+    if os.geteuid() != 0:
+        stop(f"not root, so podlab cannot install what is missing:\n{reasons}\nRun as root:\n  {command}")
+    say(f"installing packages that are missing:\n{reasons}")
+    # Lists that cannot be refreshed (one dead source among many) may still be good enough.
+    run_apt(apt, ["update", "-q"], fatal=False)
+    run_apt(apt, ["install", "-y", "-q", "--no-install-recommends", *names], fatal=True)
+    systemctl = program("systemctl")
+    for need in missing:
+        if need.unit and systemctl:
+            run([systemctl, "--quiet", "disable", need.unit])
+
+
+def run_apt(apt: str, args: list[str], fatal: bool) -> None:
+    """apt-get without questions, and without a service of a new package being started.
+
+    Package scripts start services when /run/systemd/system is there, or through invoke-rc.d, which looks at the
+    run level. In a mount namespace of its own the first is hidden; nothing is left behind, whatever happens.
+    """
+    quiet = {
+        "DEBIAN_FRONTEND": "noninteractive",
+        "APT_LISTCHANGES_FRONTEND": "none",
+        "NEEDRESTART_SUSPEND": "1",
+        "RUNLEVEL": "1",
+        "PREVLEVEL": "N",
+    }
+    command = [apt, "-o", "DPkg::Lock::Timeout=300", *args]
+    unshare = program("unshare")
+    if unshare and os.path.isdir("/run/systemd/system"):
+        hide = 'mount -t tmpfs -o mode=755 podlab /run/systemd && exec "$@"'
+        command = [unshare, "--mount", "sh", "-c", hide, "sh", *command]
+    status, output = run(command, env={**os.environ, **quiet})
+    if status != 0:
+        text = f"apt-get {args[0]} failed:\n{tail(output)}"
+        if fatal:
+            stop(f"{text}\nMend it, or install the packages by hand, then run ./lab again.")
+        say(text)
+
+
+def run(command: list[str], env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run a command without input; its status and what it printed."""
+    import subprocess
+
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, check=False
+    )
+    return done.returncode, done.stdout.decode(errors="replace")
+
+
+def tail(text: str) -> str:
+    """The last lines, indented: where programs say what went wrong."""
+    return "\n".join(f"  {line}" for line in text.splitlines()[-15:])
+
+
+# -- .venv ---------------------------------------------------------------------------------------------------------
+
+
+class Python(NamedTuple):
+    """An interpreter that .venv could be made with."""
+
+    path: str
+    version: tuple[int, int]
+    can_make_venv: bool
+
+
+def read(path: str) -> str:
+    """Text of a file, empty when there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def stamp() -> str:
+    """What .venv must have been made of: this place (scripts in it name it) and this lock."""
+    return f"{ROOT}\n{read(LOCK)}"
+
+
+def venv_is_good() -> bool:
+    """True when .venv was made here from this lock, to the end, and its interpreter is still there."""
+    return read(STAMP) == stamp() and os.access(os.path.join(VENV, "bin", "python"), os.X_OK)
+
+
+def pythons() -> list[Python]:
+    """The interpreters of this machine, the system's first. PODLAB_PYTHON names the one to take."""
+    wanted = os.environ.get("PODLAB_PYTHON")
+    newer = [program(f"python3.{minor}") for minor in (13, 12, 11)]
+    paths = [wanted] if wanted else ["/usr/bin/python3", sys.executable, program("python3"), *newer]
+    probe = (
+        "import sys, importlib.util as u; print(*sys.version_info[:2], all(map(u.find_spec, ('venv', 'ensurepip'))))"
+    )
+    found = []
+    for path in dict.fromkeys(filter(None, paths)):
+        if os.access(path, os.X_OK):
+            status, output = run([path, "-I", "-c", probe])
+            words = output.split()
+            if status == 0 and len(words) == 3:
+                found.append(Python(path, (int(words[0]), int(words[1])), words[2] == "True"))
+    return found
+
+
+def choose_python() -> Python:
+    """The interpreter to make .venv with: one that is new enough, best one that is complete."""
+    found = pythons()
+    good = [python for python in found if python.version >= OLDEST]
+    if not good:
+        seen = ", ".join(f"{python.path} is {python.version[0]}.{python.version[1]}" for python in found) or "none"
+        wanted = f"{OLDEST[0]}.{OLDEST[1]}"
+        stop(
+            f"ansible-core needs Python {wanted} or newer on this machine; here: {seen}.\n"
+            f"Ubuntu 22.04:  apt-get install python{wanted} python{wanted}-venv\n"
+            "Debian 11:     upgrade to Debian 12, which has 3.11\n"
+            "Or set PODLAB_PYTHON to the path of a newer python3."
+        )
+    return next((python for python in good if python.can_make_venv), good[0])
+
+
+def make_venv(python: Python) -> None:
+    """Make .venv from the lock, from nothing: an interrupted one is thrown away, and stamped last."""
+    import fcntl
+
+    if not os.access(ROOT, os.W_OK):
+        stop(f"cannot make .venv: {ROOT} belongs to another user. Run ./lab there once as that user, or use a clone.")
+    # The lock is on the directory itself, so no file of it stays behind.
+    directory = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another ./lab makes .venv; waiting for it")
+        fcntl.flock(directory, fcntl.LOCK_EX)
+    try:
+        if venv_is_good():
+            return
+        if os.path.lexists(VENV) and read(STAMP):
+            say("requirements.lock has changed, or the directory was moved: making .venv again")
+        say(f"making .venv with {python.path} ({python.version[0]}.{python.version[1]}), once, half a minute or so")
+        remove_venv()
+        status, output = run([python.path, "-I", "-m", "venv", VENV])
+        if status != 0:
+            stop(f"cannot make .venv:\n{tail(output)}")
+        install_lock()
+        link_podlab()
+        write_stamp()
+    finally:
+        os.close(directory)
+
+
+def remove_venv() -> None:
+    """Throw .venv away; its stamp first, so that what is half removed does not look whole."""
+    import shutil
+
+    if os.path.exists(STAMP):
+        os.remove(STAMP)
+    if os.path.islink(VENV):
+        os.remove(VENV)
+    elif os.path.exists(VENV):
+        shutil.rmtree(VENV)
+
+
+def install_lock() -> None:
+    """pip install of the lock: exact versions, files of known digest, nothing built."""
+    import subprocess
+
+    total = sum("==" in line for line in read(LOCK).splitlines())
+    pip = [os.path.join(VENV, "bin", "python"), "-I", "-m", "pip", "install"]
+    options = ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--no-deps", "--only-binary=:all:"]
+    command = [*pip, *options, "--require-hashes", "-r", LOCK]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines, fetched = [], 0
+    assert child.stdout is not None
+    for raw in child.stdout:
+        line = raw.decode(errors="replace").rstrip()
+        lines.append(line)
+        if line.startswith("Collecting "):
+            fetched += 1
+            progress(f"fetching {fetched}/{total} {line.split()[1]}")
+        elif line.startswith("Installing "):
+            progress(f"installing {total} packages")
+    progress("")
+    if child.wait() != 0:
+        stop(f"pip could not install requirements.lock:\n{tail(chr(10).join(lines))}")
+
+
+def progress(text: str) -> None:
+    """Show one changing line, on a terminal only."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{'podlab: ' if text else ''}{text[:70]}")
+        sys.stderr.flush()
+
+
+def link_podlab() -> None:
+    """Make `import podlab` work in .venv, on the files as they are here (what pip install -e does, at once)."""
+    import glob
+
+    for site in glob.glob(os.path.join(VENV, "lib", "python3*", "site-packages")):
+        with open(os.path.join(site, "podlab.pth"), "w", encoding="utf-8") as file:
+            file.write(os.path.join(ROOT, "module_utils") + "\n")
+
+
+def write_stamp() -> None:
+    """Say that .venv is whole."""
+    with open(STAMP + ".new", "w", encoding="utf-8") as file:
+        file.write(stamp())
+    os.replace(STAMP + ".new", STAMP)
+
+
+# -- main ----------------------------------------------------------------------------------------------------------
+
+
+def prepare(task: str) -> None:
+    """Bring the machine and .venv to what the task needs; at once when they are."""
+    missing = [need for need in needs_of(task) if need.found() is None]
+    python = None if venv_is_good() else choose_python()
+    if python and not python.can_make_venv:
+        package = f"python{python.version[0]}.{python.version[1]}-venv"
+        missing.append(Need(package, lambda: None, "venv and pip: podlab's own Python packages go into .venv"))
+    if missing:
+        install(missing)
+    if python:
+        make_venv(python)
+
+
+def environment() -> dict[str, str]:
+    """The task's environment: our configuration, a UTF-8 locale, .venv first in PATH."""
+    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    path = [os.path.join(VENV, "bin"), *os.environ.get("PATH", "").split(os.pathsep), *SYSTEM_PATH]
+    env.update(
+        PATH=os.pathsep.join(dict.fromkeys(filter(None, path))),
+        VIRTUAL_ENV=VENV,
+        ANSIBLE_CONFIG=os.path.join(ROOT, "ansible.cfg"),
+        # Files named on the command line are the user's, relative to where the user is.
+        PODLAB_CWD=os.getcwd(),
+        LC_ALL="C.UTF-8",
+        LANGUAGE="C",
+    )
+    return env
+
+
+def main(args: list[str]) -> NoReturn:
+    """Prepare, then become invoke."""
+    task = next((word for word in args if not word.startswith("-")), "")
+    try:
+        prepare(task)
+    except KeyboardInterrupt:
+        progress("")
+        say("interrupted; the next ./lab starts this step again")
+        sys.exit(130)
+    env = environment()
+    os.chdir(ROOT)
+    invoke = os.path.join(VENV, "bin", "invoke")
+    os.execve(invoke, [invoke, *(args or ["--list"])], env)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
