@@ -140,7 +140,7 @@ def matches(selector: Mapping[str, Any], pod_labels: Mapping[str, Any]) -> bool:
 
 
 def _satisfies(rule: Mapping[str, Any], pod_labels: Mapping[str, Any]) -> bool:
-    key, values = rule.get("key"), rule.get("values") or []
+    key, values = rule.get("key") or "", rule.get("values") or []
     operator = rule.get("operator")
     if operator == "Exists":
         return key in pod_labels

@@ -166,3 +166,35 @@ def missing_namespaces(made: Sequence[Manifest], known: Iterable[str]) -> Iterat
                 ("metadata", "namespace"), f"there is no namespace {namespace}", f"{hint} a Namespace object for it"
             )
             yield manifest.problem(finding)
+
+
+def identify(sources: Iterable[Source]) -> tuple[list[Key], list[Problem]]:
+    """The keys of the objects of manifests, whatever else they say: enough to delete them, as kubectl does."""
+    keys: list[Key] = []
+    problems: list[Problem] = []
+    for source in sources:
+        try:
+            documents = load_documents(source.text, source.file)
+        except PodlabError as error:
+            problems.extend(error.problems)
+            continue
+        for document in documents:
+            for manifest in _flat(document, document.data, (), problems):
+                fault = _kind_fault(manifest.object) or _name_fault(manifest.object)
+                if fault:
+                    problems.append(manifest.problem(fault))
+                    continue
+                thing = manifest.object
+                namespace = thing["metadata"].get("namespace") or "default"
+                namespaced = KINDS[thing["kind"]].namespaced
+                keys.append((thing["kind"], namespace if namespaced else "", thing["metadata"]["name"]))
+    return keys, problems
+
+
+def _name_fault(thing: Mapping[str, Any]) -> Finding | None:
+    metadata = thing.get("metadata")
+    for name in ("name", "namespace"):
+        value = metadata.get(name) if isinstance(metadata, Mapping) else None
+        if not isinstance(value, str) and (value is not None or name == "name"):
+            return Finding(("metadata", name), "is required and must be text")
+    return None

@@ -155,4 +155,4 @@ def suffix(*parts: Any) -> str:
 
 def generated(base: str, ending: str) -> str:
     """base-ending, the base cut so that the whole stays within 63 characters (names.SimpleNameGenerator)."""
-    return f"{base[: GENERATED_LIMIT - len(ending) - 1]}-{ending}"
+    return f"{base[: GENERATED_LIMIT - len(ending) - 1].rstrip('-.')}-{ending}"

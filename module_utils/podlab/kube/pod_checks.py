@@ -101,8 +101,6 @@ def _dns_config(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
 
 def _volume(volume: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     sources = [key for key in volume if key != "name"]
-    if not sources:
-        yield Finding(path, "must say what the volume is", "Add emptyDir: {} or hostPath: {path: ...}")
     if len(sources) > 1:
         yield Finding(path, f"must be of one type, not of {' and '.join(sources)}")
     if "emptyDir" in volume:

@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """findings, and the object without what they are about and without nulls, so that later checks can rely on types."""
+    """findings, and the object without what they are about and without nulls: later checks can rely on types."""
 
     findings: tuple[Finding, ...]
     object: dict[str, Any]

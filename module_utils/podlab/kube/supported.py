@@ -1,7 +1,8 @@
 """What podlab does with which field, as one table; everything else that a manifest sets is an error by name.
 
 A leaf of the table is YES (any value that Kubernetes allows), or only(...) the values that mean what podlab does
-anyway: those that a manifest may spell out. A map of the table is a mapping of the manifest, a list of one entry is a list.
+anyway: those that a manifest may spell out. A map of the table is a mapping of the manifest, a list of one entry is
+a list.
 """
 
 from __future__ import annotations

@@ -1,0 +1,79 @@
+"""The values that the API server fills in. Source: k8s pkg/apis/core/v1/defaults.go."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from . import names
+
+_POD: Mapping[str, Any] = {
+    "restartPolicy": "Always",
+    "terminationGracePeriodSeconds": 30,
+    "dnsPolicy": "ClusterFirst",
+    "enableServiceLinks": True,
+    "schedulerName": "default-scheduler",
+}
+_CONTAINER: Mapping[str, Any] = {
+    "terminationMessagePath": "/dev/termination-log",
+    "terminationMessagePolicy": "File",
+    "resources": {},
+}
+_SERVICE: Mapping[str, Any] = {
+    "type": "ClusterIP",
+    "sessionAffinity": "None",
+    "internalTrafficPolicy": "Cluster",
+    "ipFamilies": ["IPv4"],
+    "ipFamilyPolicy": "SingleStack",
+}
+_AFFINITY_SECONDS = 10800
+
+
+def pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A complete pod spec; the argument stays as it is."""
+    made: dict[str, Any] = {**copy.deepcopy(dict(_POD)), **copy.deepcopy(dict(spec))}
+    account = made.get("serviceAccountName") or made.get("serviceAccount") or "default"
+    made["serviceAccountName"] = made["serviceAccount"] = account
+    made.setdefault("securityContext", {})
+    made["containers"] = [_container(container) for container in made["containers"]]
+    made["volumes"] = [_volume(volume) for volume in made.get("volumes") or []]
+    return made
+
+
+def _container(container: Mapping[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {**copy.deepcopy(dict(_CONTAINER)), **container}
+    made.setdefault("imagePullPolicy", "Always" if names.has_latest_tag(made["image"]) else "IfNotPresent")
+    if not made["terminationMessagePath"]:
+        made["terminationMessagePath"] = _CONTAINER["terminationMessagePath"]
+    if made["resources"].get("limits"):
+        requests = {**made["resources"]["limits"], **(made["resources"].get("requests") or {})}
+        made["resources"] = {**made["resources"], "requests": requests}
+    if "ports" in made:
+        made["ports"] = [{"protocol": "TCP", **port} for port in made["ports"]]
+    for entry in made.get("env") or []:
+        if "fieldRef" in (entry.get("valueFrom") or {}):
+            entry["valueFrom"]["fieldRef"].setdefault("apiVersion", "v1")
+    return made
+
+
+def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
+    if "hostPath" in volume:
+        return {**volume, "hostPath": {"type": "", **volume["hostPath"]}}
+    # A volume that does not say what it is is an emptyDir (SetDefaults_Volume).
+    return dict(volume) if "emptyDir" in volume else {**volume, "emptyDir": {}}
+
+
+def service(thing: Mapping[str, Any], cluster_ip: str) -> dict[str, Any]:
+    """A complete Service with its address ("None" when headless)."""
+    spec = {**copy.deepcopy(dict(_SERVICE)), **copy.deepcopy(dict(thing["spec"]))}
+    spec["clusterIP"] = cluster_ip
+    spec["clusterIPs"] = [cluster_ip]
+    spec["ports"] = [
+        {**port, "protocol": port.get("protocol") or "TCP", "targetPort": port.get("targetPort") or port["port"]}
+        for port in spec.get("ports") or []
+    ]
+    if spec["sessionAffinity"] == "ClientIP":
+        client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
+        spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": _AFFINITY_SECONDS, **client}}
+    return {**thing, "spec": spec}

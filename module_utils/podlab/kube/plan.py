@@ -1,0 +1,167 @@
+"""From the store and what is there to everything that should be there: pods on nodes, Services with addresses, images.
+
+Pure and deterministic: check mode and the real run come to the same plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import Problem
+from . import defaults, objects, services
+from .manifests import title
+from .scheduler import Occupancy, place
+from .schema import Finding, Path
+from .workloads import Existing, Owner, keep, owner_of
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
+
+Object = Mapping[str, Any]
+Report = Callable[[Object, Finding], Problem]
+
+
+class Plan(NamedTuple):
+    """What should be there.
+
+    store: the store with the Services' addresses. pods: complete Pod objects with nodeName, in the order of their
+    objects. services: complete Service objects. images, image_users: see `images()`.
+    """
+
+    store: dict[str, Any]
+    pods: tuple[dict[str, Any], ...]
+    services: tuple[dict[str, Any], ...]
+    images: tuple[dict[str, Any], ...]
+    image_users: dict[str, Any]
+    problems: tuple[Problem, ...]
+
+
+def report(thing: Object, finding: Finding) -> Problem:
+    """A finding about an object whose file is not at hand."""
+    from .yamltree import path_text
+
+    place_text = f"{title(thing)}: {path_text(finding.path)}" if finding.path else title(thing)
+    return Problem(place_text, finding.message, finding.remedy, level=finding.level)
+
+
+def plan(store: Object, cluster: Cluster, pods: Iterable[Object], say: Report = report) -> Plan:
+    """Everything that should be there.
+
+    store: the objects as applied. pods: what is there, each {"pod", "status"} as read_state gives it.
+    say: makes a Problem of a finding; the caller knows in which file the object is.
+    """
+    things = objects.objects(store)
+    problems: list[Problem] = []
+    made_services = _services(store, cluster, things, problems, say)
+    made, new = _pods(things, cluster, pods, problems, say)
+    given = {services.full_name(service): service["spec"]["clusterIP"] for service in made_services}
+    wanted, users = images(made, new)
+    return Plan(
+        objects.remember(store, given), tuple(made), tuple(made_services), tuple(wanted), users, tuple(problems)
+    )
+
+
+def _services(
+    store: Object, cluster: Cluster, things: Sequence[Object], problems: list[Problem], say: Report
+) -> list[dict[str, Any]]:
+    wanted = [thing for thing in things if thing["kind"] == "Service"]
+    given, faults = services.allocate(wanted, objects.addresses(store), cluster.service_subnet)
+    for thing in wanted:
+        fault = faults.get(services.full_name(thing))
+        if fault:
+            problems.append(say(thing, Finding(("spec", "clusterIP"), fault)))
+    return [
+        defaults.service(thing, given[services.full_name(thing)])
+        for thing in wanted
+        if services.full_name(thing) in given
+    ]
+
+
+def _pods(
+    things: Sequence[Object], cluster: Cluster, pods: Iterable[Object], problems: list[Problem], say: Report
+) -> tuple[list[dict[str, Any]], set[str]]:
+    """The pods, and the UIDs of those that are new."""
+    nodes = {node.name for node in cluster.nodes}
+    existing = [Existing(item["pod"], item.get("status") or {}) for item in pods]
+    existing = [item for item in existing if item.pod["spec"].get("nodeName") in nodes]
+    owners = [owner for owner in (owner_of(thing, cluster) for thing in things) if owner is not None]
+    chosen = [(owner, *keep(owner, existing)) for owner in owners]
+    occupancy = Occupancy()
+    for owner, kept, _ in chosen:
+        for item in kept:
+            if not item.ended:
+                occupancy.add(item.pod["spec"]["nodeName"], owner.uid)
+    made: list[dict[str, Any]] = []
+    new: set[str] = set()
+    takers: dict[tuple[str, str], Owner] = {}
+    for owner, kept, fresh in chosen:
+        placed = [_placed(owner, pod, cluster, occupancy, problems, say) for pod in fresh]
+        new |= {pod["metadata"]["uid"] for pod in placed if pod is not None}
+        for pod in [*(item.pod for item in kept), *(pod for pod in placed if pod is not None)]:
+            _claim(owner, pod, takers, problems, say)
+            made.append(pod)
+    return made, new
+
+
+def _placed(
+    owner: Owner, pod: dict[str, Any], cluster: Cluster, occupancy: Occupancy, problems: list[Problem], say: Report
+) -> dict[str, Any] | None:
+    node, faults = place(pod["spec"], cluster.nodes, occupancy, owner.uid)
+    if node is None:
+        finding = _unschedulable(owner.source, pod, faults, cluster)
+        problem = say(owner.source, finding)
+        if problem not in problems:
+            problems.append(problem)
+        return None
+    occupancy.add(node, owner.uid)
+    return {**pod, "spec": {**pod["spec"], "nodeName": node}}
+
+
+def _unschedulable(source: Object, pod: Object, faults: Mapping[str, str], cluster: Cluster) -> Finding:
+    spec: Path = ("spec",) if source["kind"] == "Pod" else ("spec", "template", "spec")
+    wanted = pod["spec"].get("nodeName")
+    if wanted and not faults:
+        known = ", ".join(node.name for node in cluster.nodes)
+        return Finding((*spec, "nodeName"), f"there is no node {wanted}", f"The nodes are {known}")
+    why = "; ".join(f"{name} {fault}" for name, fault in faults.items())
+    path = (*spec, "nodeSelector") if pod["spec"].get("nodeSelector") else spec
+    remedy = "Change nodeSelector or tolerations, or the labels of a node in the cluster config"
+    return Finding(path, f"no node of {len(cluster.nodes)} can run the pod: {why}", remedy)
+
+
+def _claim(
+    owner: Owner, pod: Object, takers: dict[tuple[str, str], Owner], problems: list[Problem], say: Report
+) -> None:
+    """Two objects must not want a pod of the same name."""
+    name = (pod["metadata"]["namespace"], pod["metadata"]["name"])
+    other = takers.setdefault(name, owner)
+    if other is not owner:
+        message = f"wants a pod {name[1]}, as {title(other.source)} does"
+        problems.append(say(owner.source, Finding(("metadata", "name"), message, "Rename one of them")))
+
+
+_POLICY_RANK = ("Never", "IfNotPresent", "Always")
+
+
+def images(pods: Iterable[Object], new: set[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The images to have, as podlab_image takes them, and by reference who uses them.
+
+    One entry for each reference: {"reference", "policy"}. The policy is the most eager one of the pods that are new;
+    a pod that is there has its image, so it never asks a registry again.
+    Users: reference -> {"nodes": names, "pods": namespace/name}.
+    """
+    policies: dict[str, str] = {}
+    users: dict[str, Any] = {}
+    for pod in pods:
+        for container in pod["spec"]["containers"]:
+            reference = container["image"]
+            policy = container["imagePullPolicy"]
+            if pod["metadata"]["uid"] not in new and policy == "Always":
+                policy = "IfNotPresent"
+            policies[reference] = max(policies.get(reference, policy), policy, key=_POLICY_RANK.index)
+            use = users.setdefault(reference, {"nodes": [], "pods": []})
+            for kind, value in (("nodes", pod["spec"]["nodeName"]), ("pods", services.full_name(pod))):
+                if value not in use[kind]:
+                    use[kind].append(value)
+    return [{"reference": reference, "policy": policy} for reference, policy in policies.items()], users
