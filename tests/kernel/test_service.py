@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.packets import GATEWAY, NODE_ADDRESS, Namespace, Node, connect
-from support.service_labs import labs
-from support.services import NODE, OPTIONS, pod, service
 
 from podlab.kube.iptables_save import parse_save
 from podlab.kube.proxy import restore_text
 from podlab.linux import iptables
+from support.packets import GATEWAY, NODE_ADDRESS, Namespace, Node, connect
+from support.service_labs import labs
+from support.services import NODE, OPTIONS, pod, service
 
 pytestmark = pytest.mark.kernel
 

@@ -1,0 +1,57 @@
+"""podlab_service without kube-proxy: DNS records and the state file, which need no root."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from support.services import pod, service
+
+Run = Callable[..., dict[str, Any]]
+CLUSTER = {
+    "name": "kind",
+    "pod_subnet": "10.244.0.0/16",
+    "kube_proxy_mode": "none",
+    "nodes": [{"name": "node-a", "address": "172.18.0.2"}],
+}
+WEB = service(selector={"app": "web"})
+ARGS = {"cluster": CLUSTER, "services": [WEB], "pods": [pod("web-1", "10.244.1.2")]}
+
+
+def test_files_are_made_kept_and_removed(run_module: Run, podlab_roots: pathlib.Path) -> None:
+    home = podlab_roots / "run" / "kind"
+    planned = run_module("podlab_service", ARGS, check=True, diff=True)
+    assert not home.exists()
+    first = run_module("podlab_service", ARGS, diff=True)
+    assert (
+        first["commands"] == planned["commands"] == [["tee", f"{home}/dns/default"], ["tee", f"{home}/services.json"]]
+    )
+    assert first["diff"] == planned["diff"]
+    assert first["diff"][0]["after"] == {"default": "10.96.0.20 web.default.svc.cluster.local\n"}
+    stored = json.loads((home / "services.json").read_text())
+    assert stored["services"] == [WEB]
+    assert stored["endpointslices"][0]["endpoints"][0]["addresses"] == ["10.244.1.2"]
+    modes = [
+        os.stat(path).st_mode & 0o777 for path in (home, home / "dns", home / "dns/default", home / "services.json")
+    ]
+    assert modes == [0o700, 0o755, 0o644, 0o600]
+    assert not run_module("podlab_service", ARGS)["changed"]
+    assert run_module("podlab_service", {**ARGS, "state": "absent"})["changed"]
+    assert os.listdir(home) == ["dns"] and os.listdir(home / "dns") == []
+    assert not run_module("podlab_service", {**ARGS, "state": "absent"})["changed"]
+
+
+def test_a_file_cut_off_is_written_again(run_module: Run, podlab_roots: pathlib.Path) -> None:
+    run_module("podlab_service", ARGS)
+    (podlab_roots / "run/kind/services.json").write_text('{"services": [')
+    (podlab_roots / "run/kind/dns/default").write_text("10.96")
+    result = run_module("podlab_service", ARGS)
+    assert [entry["name"] for entry in result["results"] if entry["changed"]] == ["dns", "state"]
+
+
+def test_slices_by_hand_take_the_place_of_pods(run_module: Run, podlab_roots: pathlib.Path) -> None:
+    result = run_module("podlab_service", {**ARGS, "endpoint_slices": []})
+    assert result["services"][0]["endpoints"] == []
