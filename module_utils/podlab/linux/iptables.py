@@ -7,6 +7,7 @@ Sources: iptables-restore(8), iptables-save(8), xtables-nft(8), kind's select-ip
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -84,15 +85,22 @@ class _Run(NamedTuple):
 
 def _start(where: str, argv: Sequence[str], text: str = "") -> _Run:
     """Start a command in a network namespace: a child of a thread that has entered it is in there from the first."""
-    output, errors, source = (os.fdopen(os.memfd_create(name), "w+b") for name in ("stdout", "stderr", "stdin"))
-    with source:
+    with contextlib.ExitStack() as opened:
+        output, errors, source = (
+            opened.enter_context(os.fdopen(os.memfd_create(name), "w+b")) for name in ("stdout", "stderr", "stdin")
+        )
         source.write(text.encode())
         source.seek(0)
-        environment = {**os.environ, "LC_ALL": "C"}
         with netns.entered(where):
             process = subprocess.Popen(
-                [_find(argv[0]) or argv[0], *argv[1:]], stdin=source, stdout=output, stderr=errors, env=environment
+                [_find(argv[0]) or argv[0], *argv[1:]],
+                stdin=source,
+                stdout=output,
+                stderr=errors,
+                env={**os.environ, "LC_ALL": "C"},
             )
+        source.close()
+        opened.pop_all()
     return _Run(process, output, errors)
 
 
