@@ -144,19 +144,18 @@ def logs(c, pod, container="", namespace="", follow=False, previous=False, tail=
     root=True,
     iterable=["file"],
     incrementable=["verbose"],
-    short={"file": "f", "namespace": "n", "verbose": "v"},
+    short={"file": "f", "verbose": "v"},
     help={
         "file": "manifest, directory of manifests, or - for standard input; may be repeated",
-        "namespace": NAMESPACE,
         "name": NAME,
         **CHANGES,
     },
 )
-def apply(c, file, namespace="", name="", check=False, diff=False, verbose=0):
+def apply(c, file, name="", check=False, diff=False, verbose=0):
     """Add or change objects of the lab: apply -f FILE"""
     from podlab.cli import play
 
-    play.apply(file, name=name, namespace=namespace, check=check, diff=diff, verbose=verbose)
+    play.apply(file, name=name, check=check, diff=diff, verbose=verbose)
 
 
 @command(
@@ -168,7 +167,7 @@ def apply(c, file, namespace="", name="", check=False, diff=False, verbose=0):
     help={
         "what": "TYPE/NAME, or TYPE NAME...",
         "file": "what this manifest names; may be repeated",
-        "namespace": NAMESPACE,
+        "namespace": "of TYPE/NAME (default: default)",
         "wait": "return when the pods have ended",
         "name": NAME,
         **CHANGES,

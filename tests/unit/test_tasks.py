@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import pathlib
 import sys
 from typing import Any
 
 import pytest
 from invoke import Program
 
-from podlab.cli import checks, execute, get, logs, play, status, validate
+from podlab.cli import checks, execute, get, lab, logs, play, status, validate
+from podlab.cli.playbook import Outcome
 from podlab.errors import PodlabError
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EVERY_TASK = sorted(
     ["apply", "bench", "delete", "demo-pod", "down", "exec", "get", "lint", "logs", "scale", "status", "test", "up"]
     + ["validate"]
@@ -166,22 +168,52 @@ def test_errors_are_one_message(
     assert got == []
 
 
+def test_scale_reaches_the_playbook_as_variables(typed: Any, got: Calls) -> None:
+    assert typed("scale", "deploy/web", "--replicas", "5") == 0
+    wanted = {"kind": "deployment", "name": "web", "namespace": "default", "replicas": 5}
+    assert got[0][0][1] == {"podlab_scale": wanted}
+
+
 @pytest.mark.parametrize(
-    ("words", "variables"),
+    ("words", "expected"),
     [
-        (["scale", "deploy/web", "--replicas", "5"],
-         {"podlab_scale": {"kind": "deployment", "name": "web", "namespace": "default", "replicas": 5}}),
-        (["delete", "Deployment/web", "po/a", "-n", "shop", "--no-wait"],
-         {"podlab_delete_objects": ["deployment/web", "pod/a"], "podlab_namespace": "shop", "podlab_wait": False}),
-        (["delete", "pods", "a", "b"],
-         {"podlab_delete_objects": ["pod/a", "pod/b"], "podlab_namespace": "", "podlab_wait": True}),
+        (["Deployment/web", "po/a", "-n", "shop"], [("Deployment", "web", "shop"), ("Pod", "a", "shop")]),
+        (["pods", "a", "b"], [("Pod", "a", "default"), ("Pod", "b", "default")]),
+        (["ns/shop"], [("Namespace", "shop", None)]),
     ],
-)  # fmt: skip
-def test_changes_reach_the_playbook_as_variables(
-    typed: Any, got: Calls, words: list[str], variables: dict[str, Any]
+)
+def test_what_is_named_to_be_deleted_becomes_a_manifest(
+    typed: Any, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: list[tuple[str, str, str]]
 ) -> None:
-    assert typed(*words) == 0
-    assert got[0][0][1] == variables
+    seen: list[Any] = []
+
+    def change(name: str, variables: dict[str, Any], **options: Any) -> None:
+        texts = [pathlib.Path(path).read_text() for path in variables["podlab_delete_files"]]
+        seen.append((texts, variables["podlab_wait"]))
+
+    monkeypatch.setattr(play, "change", change)
+    assert typed("delete", *words, "--no-wait") == 0
+    [([text], wait)] = seen
+    found = [(item["kind"], item["metadata"]["name"], item["metadata"].get("namespace")) for item in
+             json.loads(text)["items"]]  # fmt: skip
+    assert (found, wait) == (expected, False)
+
+
+def test_a_change_takes_the_lab_as_it_was_made(typed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(lab, "read", lambda name="": {"name": "two", "cluster": {"name": "two", "nodes": []}})
+
+    def run(playbook: str, **options: Any) -> Outcome:
+        runs.append((playbook, options))
+        return Outcome(0, 1.0, 1, ("deployment/web scaled",))
+
+    monkeypatch.setattr(play, "run", run)
+    assert typed("scale", "deployment/web", "--replicas", "2", "--check") == 0
+    [(playbook, options)] = runs
+    assert playbook == "lab.yml"
+    assert options["environment"] == {"KIND_CLUSTER_NAME": "two", "PODLAB_DOWN": "1"}
+    assert options["variables"]["podlab_cluster"] == {"name": "two", "nodes": []}
+    assert options["check"] is True
 
 
 def test_files_are_relative_to_where_the_person_is(

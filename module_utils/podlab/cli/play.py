@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pathlib
 import sys
@@ -75,11 +77,23 @@ def _only_name() -> str:
 def change(name: str, variables: Mapping[str, Any], *, check: bool, diff: bool, verbose: int) -> None:
     """Change the objects of a lab (apply, delete, scale) and reconcile it.
 
-    variables: podlab_apply_files, podlab_delete_files, podlab_delete_objects, podlab_scale, podlab_namespace,
-    podlab_wait. Raises PodlabError when there is no such lab.
+    The lab is what it was made as, whatever its config says by now: the inventory only names it, and its cluster comes
+    from its state. variables: podlab_apply_files, podlab_delete_files, podlab_scale, podlab_wait.
+    Raises PodlabError when there is no such lab.
     """
-    environment = {"KIND_CLUSTER_NAME": lab.lab_name(name)}
-    outcome = run("lab.yml", environment=environment, variables=variables, check=check, diff=diff, verbose=verbose)
+    there = lab.read(name)
+    if not there["cluster"]:
+        raise PodlabError(
+            f"The lab {there['name']} is half made. Finish it with ./lab up, or remove it with ./lab down"
+        )
+    outcome = run(
+        "lab.yml",
+        environment={"KIND_CLUSTER_NAME": there["name"], "PODLAB_DOWN": "1"},
+        variables={"podlab_cluster": there["cluster"], **variables},
+        check=check,
+        diff=diff,
+        verbose=verbose,
+    )
     _end(outcome)
     for line in outcome.said:
         print(line)
@@ -87,13 +101,12 @@ def change(name: str, variables: Mapping[str, Any], *, check: bool, diff: bool, 
     print(f"{would} ({outcome.seconds:.1f} s)" if outcome.changed else _nothing(outcome))
 
 
-def apply(files: Sequence[str], *, name: str, namespace: str, check: bool, diff: bool, verbose: int) -> None:
+def apply(files: Sequence[str], *, name: str, check: bool, diff: bool, verbose: int) -> None:
     """`apply -f`. Raises PodlabError when no file is given or one is not there."""
     if not files:
         raise PodlabError("apply: must specify one of -f FILE: a manifest, a directory of manifests, or -")
-    keep: list[Any] = []
-    variables = {"podlab_apply_files": manifest_files(files, keep), "podlab_namespace": namespace}
-    change(name, variables, check=check, diff=diff, verbose=verbose)
+    with Files() as given:
+        change(name, {"podlab_apply_files": given.paths(files)}, check=check, diff=diff, verbose=verbose)
 
 
 def delete(
@@ -110,13 +123,20 @@ def delete(
     """`delete TYPE/NAME` or `delete -f`. Raises PodlabError when neither or both are given."""
     if bool(words) == bool(files):
         raise PodlabError("delete: say either what, as in deployment/web, or -f FILE")
-    keep: list[Any] = []
-    variables: dict[str, Any] = {"podlab_namespace": namespace, "podlab_wait": wait}
-    if words:
-        variables["podlab_delete_objects"] = object_names(words)
-    else:
-        variables["podlab_delete_files"] = manifest_files(files, keep)
-    change(name, variables, check=check, diff=diff, verbose=verbose)
+    with Files() as given:
+        paths = given.paths(files) if files else [given.add(as_manifest(object_names(words), namespace))]
+        change(name, {"podlab_delete_files": paths, "podlab_wait": wait}, check=check, diff=diff, verbose=verbose)
+
+
+def as_manifest(names: Sequence[str], namespace: str) -> str:
+    """A manifest that says no more of the objects than which they are: enough to delete them."""
+    found = []
+    for name in names:
+        word, _, own = name.partition("/")
+        kind = _kind(word)
+        metadata = {"name": own, **({"namespace": namespace or "default"} if kind.namespaced else {})}
+        found.append({"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata})
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": found})
 
 
 def scale(what: str, replicas: int, *, name: str, namespace: str, check: bool, diff: bool, verbose: int) -> None:
@@ -158,28 +178,37 @@ def _kind(word: str) -> kinds.Kind:
     return found
 
 
-def manifest_files(files: Sequence[str], keep: list[Any]) -> list[str]:
-    """Absolute paths of -f's files; "-" is standard input, kept in a file that lives as long as `keep` does.
+class Files:
+    """The files of `-f`, for as long as a playbook reads them: what came another way is put in temporary ones."""
 
-    Raises PodlabError that names every path that does not exist.
-    """
-    found, missing = [], []
-    for name in files:
-        if name == "-":
-            # The playbook reads it after we have returned the name.
-            file = tempfile.NamedTemporaryFile("w", prefix="stdin-", suffix=".yaml")  # noqa: SIM115
-            file.write(sys.stdin.read())
-            file.flush()
-            keep.append(file)
-            found.append(file.name)
-            continue
-        try:
-            found.append(str(lab.user_path(name)))
-        except PodlabError as error:
-            missing.append(error.message)
-    if missing:
-        raise PodlabError("\n".join(missing))
-    return found
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Files:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def add(self, text: str) -> str:
+        """Path of a temporary file with this text."""
+        file = tempfile.NamedTemporaryFile("w", prefix="podlab-", suffix=".yaml")  # noqa: SIM115 - the stack closes it
+        self._stack.enter_context(file)
+        file.write(text)
+        file.flush()
+        return file.name
+
+    def paths(self, names: Sequence[str]) -> list[str]:
+        """Absolute paths; "-" is standard input. Raises PodlabError that names every path that does not exist."""
+        found, missing = [], []
+        for name in names:
+            try:
+                found.append(self.add(sys.stdin.read()) if name == "-" else str(lab.user_path(name)))
+            except PodlabError as error:
+                missing.append(error.message)
+        if missing:
+            raise PodlabError("\n".join(missing))
+        return found
 
 
 def _end(outcome: Outcome) -> None:

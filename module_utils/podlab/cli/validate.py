@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import yaml
 
+from ..controller import definitions
 from ..errors import PodlabError, Problem
 from ..kube import kindconfig, manifests
 from . import lab
-from .schemas import definitions
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "<stdin>"

@@ -1,0 +1,373 @@
+"""State to objects, objects to what `get`, `status` and -o print."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import pytest
+import yaml
+
+from podlab.cli import get, lab, objects, output, pick, selector, status
+from podlab.errors import PodlabError
+from podlab.kube import times
+
+GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden" / "cli"
+NOW = times.epoch("2026-11-21T12:00:00Z")
+LINES = 'jsonpath={range .items[*]}{.metadata.name}={.status.podIP}{"\\n"}{end}'
+
+
+def golden(name: str, text: str) -> None:
+    """The text is what the golden file has; PODLAB_UPDATE_GOLDEN=1 writes it instead, to be read in the diff."""
+    file = GOLDEN / f"{name}.txt"
+    if os.environ.get("PODLAB_UPDATE_GOLDEN"):
+        file.write_text(text)
+    assert text == file.read_text()
+
+
+def slice_of(service: str, addresses: list[tuple[str, bool]], ports: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": f"{service}-abcde", "namespace": "default", "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": ready}, "nodeName": "n"} for ip, ready in addresses],
+        "ports": ports,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def state() -> dict[str, Any]:
+    """A lab as read_state gives it: two nodes are made, the third is only planned."""
+    pods = json.loads((GOLDEN / "pods.json").read_text())
+    node = {"role": "worker", "pod_cidr": "10.244.1.0/24", "labels": {}, "taints": []}
+    made = [
+        {**node, "name": "kind-worker", "address": "172.18.0.3", "pid": 1, "start": 100, "alive": True},
+        {**node, "name": "kind-worker2", "address": "172.18.0.4", "pid": 2, "start": 100, "alive": False},
+    ]
+    planned = [*made, {**node, "name": "kind-worker3", "address": "172.18.0.5"}]
+    return {
+        "name": "kind",
+        "cluster": {"name": "kind", "nodes": planned},
+        "nodes": made,
+        "pods": [{"pod": pod, "status": pod.pop("status"), "alive": True} for pod in pods],
+        "services": {
+            "services": json.loads((GOLDEN / "services.json").read_text()),
+            "endpointslices": [
+                slice_of("web", [("10.244.1.4", True), ("10.244.2.3", False)], [{"name": "", "port": 8080}]),
+                slice_of("none", [], []),
+            ],
+        },
+        "objects": {"objects": []},
+    }
+
+
+@pytest.fixture
+def there(state: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(lab, "read", lambda name="": state)
+    monkeypatch.setattr("time.time", lambda: NOW)
+    return state
+
+
+# Which lab
+
+
+@pytest.mark.parametrize(
+    ("labs", "name", "environment", "expected"),
+    [
+        (["kind"], "", "", "kind"),
+        (["two"], "", "", "two"),
+        (["kind", "two"], "", "", "kind"),
+        (["kind", "two"], "two", "", "two"),
+        (["kind", "two"], "", "two", "two"),
+        (["kind", "two"], "kind", "two", "kind"),
+    ],
+)
+def test_which_lab(
+    labs: list[str], name: str, environment: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podlab.runtime.state.labs", lambda: labs)
+    monkeypatch.setenv("KIND_CLUSTER_NAME", environment)
+    assert lab.lab_name(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("labs", "name", "message"),
+    [
+        ([], "", "There is no lab on this machine. Make one with ./lab up"),
+        ([], "two", "There is no lab on this machine."),
+        (["a", "b"], "", "There is no lab 'kind' on this machine, only: a, b. Say which with --name"),
+        (["a"], "b", "There is no lab 'b' on this machine, only: a."),
+    ],
+)
+def test_no_such_lab(labs: list[str], name: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("podlab.runtime.state.labs", lambda: labs)
+    monkeypatch.delenv("KIND_CLUSTER_NAME", raising=False)
+    with pytest.raises(PodlabError) as caught:
+        lab.lab_name(name)
+    assert caught.value.message.startswith(message)
+
+
+# Objects
+
+
+def test_nodes_say_which_of_them_runs(state: dict[str, Any]) -> None:
+    nodes = objects.nodes(state)
+    ready = {node["metadata"]["name"]: node["status"]["conditions"][0]["status"] for node in nodes}
+    assert ready == {"kind-worker": "True", "kind-worker2": "False", "kind-worker3": "False"}
+    assert nodes[0]["spec"]["podCIDR"] == "10.244.1.0/24"
+    assert times.epoch(nodes[0]["metadata"]["creationTimestamp"]) == int(objects.boot_time() + 1)
+    assert "creationTimestamp" not in nodes[2]["metadata"]
+
+
+def test_endpoints_come_from_slices(state: dict[str, Any]) -> None:
+    web, none = objects.endpoints(state)
+    assert web["metadata"] == {"name": "web", "namespace": "default"}
+    assert web["subsets"] == [
+        {
+            "addresses": [{"ip": "10.244.1.4", "nodeName": "n"}],
+            "notReadyAddresses": [{"ip": "10.244.2.3", "nodeName": "n"}],
+            "ports": [{"name": "", "port": 8080}],
+        }
+    ]
+    assert none["subsets"] == []
+
+
+LABELS = {"app": "web", "tier": "front"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", True),
+        ("app=web", True),
+        ("app==web", True),
+        ("app=db", False),
+        ("app!=db", True),
+        ("app!=web", False),
+        ("new!=x", True),
+        ("app", True),
+        ("new", False),
+        ("!new", True),
+        ("! app", False),
+        ("app in (db, web)", True),
+        ("app in (db)", False),
+        ("app notin (db),tier=front", True),
+        ("new notin (x)", True),
+        ("app in (db,web),tier in (back)", False),
+        ("app=web,tier", True),
+        ("app=", False),
+        ("kubernetes.io/x=", False),
+    ],
+)
+def test_selectors(text: str, expected: bool) -> None:
+    assert selector.matches(selector.parse(text), LABELS) is expected
+
+
+@pytest.mark.parametrize("text", ["=x", "app=web,", "app in web", "app in (a", "a b", "app>3", "app=we/b"])
+def test_bad_selectors_show_the_forms(text: str) -> None:
+    with pytest.raises(PodlabError, match="is not a requirement. Write key=value"):
+        selector.parse(text)
+
+
+# get
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "options"),
+    [
+        ("get-pods", ["pods"], {}),
+        ("get-pods-wide", ["po"], {"form": "wide"}),
+        ("get-pods-all", ["pod"], {"all_namespaces": True}),
+        ("get-pods-selected", ["pods"], {"selector": "app=web", "labels": True}),
+        ("get-pod-names", ["pods"], {"form": "name"}),
+        ("get-pod-json", ["pods", "core-k8s"], {"form": "json"}),
+        ("get-pod-yaml", ["pod/core-k8s"], {"form": "yaml"}),
+        ("get-pods-jsonpath", ["pods"], {"form": LINES}),
+        ("get-services", ["svc"], {"all_namespaces": True}),
+        ("get-endpoints", ["endpoints"], {}),
+    ],
+)  # fmt: skip
+def test_get_golden(
+    there: Any, capsys: pytest.CaptureFixture[str], name: str, words: list[str], options: dict[str, Any]
+) -> None:
+    get.get(words, **options)
+    golden(name, capsys.readouterr().out)
+
+
+def test_lists_and_single_objects_are_whole(there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    get.get(["pods"], form="json", all_namespaces=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kind"], len(found["items"])) == ("List", 7)
+    get.get(["pods", "core-k8s", "practice-2tmpn"], form="yaml")
+    assert len(yaml.safe_load(capsys.readouterr().out)["items"]) == 2
+    get.get(["pods", "core-k8s"], form="yaml")
+    assert yaml.safe_load(capsys.readouterr().out)["status"]["phase"] == "Running"
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "message"),
+    [
+        ([], {}, "get what? One of: pods, nodes, services, endpoints"),
+        (["pot"], {}, "get: 'pot' is not a kind that podlab shows"),
+        (["pods", "nothing"], {}, 'pods "nothing" not found in namespace default. See what is there with ./lab get'),
+        (["pods", "a", "b"], {}, 'pods "a" not found in namespace default\npods "b" not found'),
+        (["nodes", "x"], {}, 'nodes "x" not found. See what is there with ./lab get nodes'),
+        (["pods", "core-k8s"], {"all_namespaces": True}, "cannot be retrieved by name across all namespaces"),
+        (["pods", "core-k8s"], {"selector": "a=b"}, "name cannot be provided when a selector is specified"),
+        (["pod/a", "svc/b"], {}, "get pod/a svc/b: write KIND/NAME for each, all of one kind"),
+        (["pods"], {"form": "xml"}, "-o xml: unable to match a printer. Use wide, json, yaml, name or jsonpath="),
+        (["pods"], {"form": "jsonpath=.items"}, "-o jsonpath=.items: template format specified but no expression"),
+        (["pods"], {"form": "jsonpath"}, "-o jsonpath: template format specified"),
+        (["pods"], {"form": "jsonpath={.items[9]}"}, "array index out of bounds: index 9, length 6"),
+    ],
+)
+def test_get_errors(there: Any, words: list[str], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(PodlabError) as caught:
+        get.get(words, **options)
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "printed"),
+    [
+        ({"namespace": "empty"}, "No resources found in empty namespace.\n", ""),
+        ({"selector": "a=b", "all_namespaces": True}, "No resources found.\n", ""),
+    ],
+)
+def test_nothing_found_is_no_error(
+    there: Any, capsys: pytest.CaptureFixture[str], options: dict[str, Any], said: str, printed: str
+) -> None:
+    get.get(["pods"], **options)
+    assert capsys.readouterr() == (printed, said)
+    get.get(["pods"], form="json", **options)
+    assert json.loads(capsys.readouterr().out)["items"] == []
+
+
+# status
+
+
+def test_status_golden(there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    for node in there["nodes"]:
+        node["start"] = 0
+    status.status()
+    golden("status", capsys.readouterr().out)
+
+
+def test_status_as_data(there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    status.status(form="json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["name"] == "kind"
+    assert {kind: len(found[kind]) for kind in objects.KINDS} == {
+        "pods": 7, "nodes": 3, "services": 2, "endpoints": 2,
+    }  # fmt: skip
+    status.status(form="yaml")
+    assert yaml.safe_load(capsys.readouterr().out) == found
+    with pytest.raises(PodlabError, match="-o wide: unable to match a printer. Use table, json or yaml"):
+        status.status(form="wide")
+
+
+def test_status_on_a_terminal_has_the_same_words(
+    there: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    status.status()
+    text = capsys.readouterr().out
+    for word in ("NODES", "kind-worker2", "CrashLoopBackOff", "2 (5s ago)", "53/UDP,53/TCP"):
+        assert word in text
+
+
+def test_output_is_kubectls_json() -> None:
+    assert output.as_json({"b": 1, "a": ["é"]}) == '{\n    "a": [\n        "é"\n    ],\n    "b": 1\n}\n'
+
+
+# One pod
+
+
+def owned(name: str, kind: str, owner: str, template: str = "") -> dict[str, Any]:
+    labels = {"pod-template-hash": template} if template else {}
+    metadata = {"name": name, "namespace": "default", "uid": name, "labels": labels,
+                "ownerReferences": [{"kind": kind, "name": owner}]}  # fmt: skip
+    return {"pod": {"metadata": metadata, "spec": {"containers": [{"name": "c"}]}}, "alive": True,
+            "status": {"phase": "Running"}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "namespace", "expected"),
+    [
+        ("core-k8s", "", "core-k8s"),
+        ("pod/core-k8s", "", "core-k8s"),
+        ("core", "", "core-k8s"),
+        ("web-7d4b9c6f5-a", "", "web-7d4b9c6f5-abcde"),
+        ("dns", "kube-system", "dnsmasq-5c8d7"),
+        ("deployment/front", "", "front-aa-1"),
+        ("deploy/front-aa", "", "front-aa-bb-1"),
+        ("rs/front-aa", "", "front-aa-1"),
+        ("job/once", "", "once-x"),
+        ("sts/db", "", "db-0"),
+    ],
+)
+def test_picking_a_pod(state: dict[str, Any], word: str, namespace: str, expected: str) -> None:
+    stopped = owned("front-aa-0", "ReplicaSet", "front-aa", "aa")
+    stopped["status"] = {"phase": "Pending"}
+    state["pods"] += [
+        stopped,
+        owned("front-aa-1", "ReplicaSet", "front-aa", "aa"),
+        owned("front-aa-bb-1", "ReplicaSet", "front-aa-bb", "bb"),
+        owned("once-x", "Job", "once"),
+        owned("db-0", "StatefulSet", "db"),
+    ]
+    assert pick.pod(state, word, namespace).name == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("nothing", 'pods "nothing" not found in namespace default (there are pods in kube-system too: -n)'),
+        ("pod/", 'pods "" not found in namespace default'),
+        ("web-", "'web-' is the beginning of 3 pods: web-7d4b9c6f5-abcde, web-7d4b9c6f5-fghij, web-7d4b9c6f5-klmno"),
+        ("deployment/nothing", "deployment/nothing has no pods in namespace default"),
+        ("secret/x", "secret/x: 'secret' has no pods to choose from. Use one of: pod, deployment, replicaset"),
+    ],
+)
+def test_picking_no_pod(state: dict[str, Any], word: str, message: str) -> None:
+    with pytest.raises(PodlabError) as caught:
+        pick.pod(state, word)
+    assert message in caught.value.message
+
+
+def test_picking_a_container(state: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    several = pick.pod(state, "practice-2tmpn")
+    assert pick.container(several, "world") == "world"
+    assert capsys.readouterr().err == ""
+    assert pick.container(several) == "hello"
+    assert capsys.readouterr().err == 'Defaulted container "hello" out of: hello, world\n'
+    several.pod["metadata"]["annotations"] = {pick.DEFAULT_CONTAINER: "world"}
+    assert pick.container(several) == "world"
+    with pytest.raises(PodlabError, match="container x is not valid for pod practice-2tmpn. It has: hello, world"):
+        pick.container(several, "x")
+
+
+@pytest.mark.parametrize(
+    ("word", "container", "message"),
+    [
+        ("two-containers-pod", "hello", "cannot exec into a container in a completed pod; current phase is Succeeded"),
+        ("web-7d4b9c6f5-fghij", "web", 'container "web" of pod web-7d4b9c6f5-fghij is not running (CrashLoopBackOff)'),
+        ("practice", "hello", 'container "hello" of pod practice-2tmpn is not running (Completed)'),
+    ],
+)
+def test_exec_needs_a_running_container(state: dict[str, Any], word: str, container: str, message: str) -> None:
+    with pytest.raises(PodlabError) as caught:
+        pick.running(pick.pod(state, word), container)
+    assert message in caught.value.message
+
+
+def test_exec_needs_a_supervisor(state: dict[str, Any]) -> None:
+    picked = pick.pod(state, "core-k8s")
+    pick.running(picked, "core-k8s")
+    with pytest.raises(PodlabError, match="its supervisor is gone. Bring it back with ./lab up"):
+        pick.running(picked._replace(alive=False), "core-k8s")
