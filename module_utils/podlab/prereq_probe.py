@@ -95,7 +95,7 @@ def _try_all(names: Sequence[str]) -> dict[str, str]:
         # What is mounted here must not reach the machine, also where its mounts are shared.
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     except OSError as error:
-        return dict.fromkeys(names, f"no new namespaces: {error.strerror}")
+        return dict.fromkeys(names, f"no new namespaces: {os.strerror(error.errno or 0)}")
     return {name: _try(_PROBES[name]) for name in names}
 
 
