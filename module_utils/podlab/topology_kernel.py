@@ -181,7 +181,11 @@ class Session:
         self._netlink(netns).add_address(dev, address, replace=True, **options)
 
     def address_delete(self, netns: str, dev: str, address: str) -> None:
-        self._netlink(netns).del_address(dev, address)
+        try:
+            self._netlink(netns).del_address(dev, address)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:  # gone with the first address of its network
+                raise
 
     def route_set(self, netns: str, **route: Any) -> None:
         self._netlink(netns).add_route(replace=True, **route)

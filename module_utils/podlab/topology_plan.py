@@ -12,7 +12,7 @@ from typing import Any
 from . import topology_argv as argv
 from .step import Step
 from .topology_have import GROUP, Device, Have, forget_link, forget_space, fresh
-from .topology_rows import OPTIONS, address_steps, plan_row
+from .topology_rows import OPTIONS, address_steps, plan_row, rows_away
 from .topology_step import (
     ABSENT,
     Change,
@@ -48,9 +48,8 @@ class Planner:
     def changes(self) -> Iterator[Change]:
         """Every object's change, in the order in which they must be made."""
         for option in reversed(OPTIONS):
-            for row in getattr(self.want, option):
-                if row.absent:
-                    yield self._row(option, row)
+            for row in rows_away(option, getattr(self.want, option), self.now):
+                yield self._row(option, row)
         links = sorted(self.want.links, key=lambda link: KIND_ORDER.index(link.ends[0].kind))
         for link in reversed(links):
             if link.absent:

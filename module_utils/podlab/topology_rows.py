@@ -15,6 +15,18 @@ from .topology_have import Route, Space
 from .topology_step import ABSENT, Change, Kernel, differing, place, sysctl_step, target, why_of
 from .topology_want import Row
 
+# An address that may go, or not, with another one that is deleted.
+SHAKEN = ("unknown", False)
+
+
+def rows_away(option: str, rows: Iterable[Row], have: Mapping[str, Space]) -> list[Row]:
+    """The rows that are absent, in the order in which they must go: the later addresses of a network first."""
+    absent = [row for row in rows if row.absent]
+    if option == "addresses":
+        order = {(netns, *key): at for netns, space in have.items() for at, key in enumerate(space.addresses)}
+        absent.sort(key=lambda row: -order.get((row.netns, row.fields["dev"], row.fields["address"]), 0))
+    return absent
+
 
 def plan_row(option: str, row: Row, space: Space, kernel: Kernel) -> Change:
     """The change for one entry of the option of that name."""
@@ -29,12 +41,12 @@ def address_steps(
     there = [(address, scope) for (device, address), (scope, _) in space.addresses.items() if device == dev]
     steps = [
         _address_delete(space, netns, dev, address, "not wanted", kernel)
-        for address, scope in sorted(there)
+        for address, scope in reversed(there)  # the later ones of a network hang on the first
         if address not in wanted and address not in keep and not _kernels_own(address, scope)
     ]
     for address in wanted:
-        if (dev, address) not in space.addresses:
-            steps.append(_address_set(netns, dev, address, {}, "missing", kernel))
+        if space.addresses.get((dev, address), SHAKEN) == SHAKEN:
+            steps.append(_address_set(space, netns, dev, address, {}, "missing", kernel))
     return steps
 
 
@@ -43,7 +55,10 @@ def _kernels_own(address: str, scope: str) -> bool:
     return (scope == "link" and address.startswith("fe80:")) or address in ("127.0.0.1/8", "::1/128")
 
 
-def _address_set(netns: str, dev: str, address: str, fields: Mapping[str, Any], why: str, kernel: Kernel) -> Step:
+def _address_set(
+    space: Space, netns: str, dev: str, address: str, fields: Mapping[str, Any], why: str, kernel: Kernel
+) -> Step:
+    space.addresses[dev, address] = (fields.get("scope", "global"), fields.get("noprefixroute", False))
     words = argv.ip(netns, "address", "replace", *argv.address_words(address, dev, fields))
     args = {"netns": netns, "dev": dev, "address": address}
     args.update({key: fields[key] for key in ("scope", "noprefixroute", "nodad") if fields.get(key) is not None})
@@ -51,14 +66,16 @@ def _address_set(netns: str, dev: str, address: str, fields: Mapping[str, Any], 
 
 
 def _address_delete(space: Space, netns: str, dev: str, address: str, why: str, kernel: Kernel) -> Step:
-    """Delete an address; in IPv4 it may take others of its network along, and the routes that it is the source of."""
+    """Delete an address, and with it the routes that it is the source of.
+
+    In IPv4 the later addresses of its network go too, unless net.ipv4.conf.*.promote_secondaries is set.
+    """
     gone = ipaddress.ip_interface(address)
-    space.addresses.pop((dev, address), None)
-    if gone.version == 4:
-        for key in list(space.addresses):
-            other = ipaddress.ip_interface(key[1])
-            if key[0] == dev and other.version == 4 and other.network == gone.network:
-                del space.addresses[key]
+    keys = [key for key in space.addresses if key[0] == dev]
+    for key in keys[keys.index((dev, address)) + 1 :]:
+        if gone.version == 4 and ipaddress.ip_interface(key[1]).network == gone.network:
+            space.addresses[key] = SHAKEN
+    del space.addresses[dev, address]
     space.routes[:] = [route for route in space.routes if route.src != str(gone.ip)]
     words = argv.ip(netns, "address", "delete", address, "dev", dev)
     args = {"netns": netns, "dev": dev, "address": address}
@@ -71,19 +88,16 @@ def _address(row: Row, space: Space, kernel: Kernel) -> Change:
     there = space.addresses.get((dev, address))
     have = {"scope": there[0], "noprefixroute": there[1]} if there else {}
     if row.absent:
-        if there is None:
-            return Change(name, [], ABSENT, ABSENT)
-        return Change(name, [_address_delete(space, row.netns, dev, address, "not wanted", kernel)], have, ABSENT)
+        steps = [_address_delete(space, row.netns, dev, address, "not wanted", kernel)] if there else []
+        return Change(name, steps, have or ABSENT, ABSENT)
     wanted = {key: row.fields[key] for key in ("scope", "noprefixroute") if key in row.fields}
-    before = {key: have.get(key) for key in wanted} if there else ABSENT
-    steps = []
-    why = "missing"
-    if there and differing(wanted, have):
+    before = {key: have.get(key) for key in wanted} or {"state": "present"} if there else ABSENT
+    steps, why = [], "missing"
+    if there and there != SHAKEN and differing(wanted, have):
         why = why_of(differing(wanted, have), have)
         steps.append(_address_delete(space, row.netns, dev, address, why, kernel))
-    if not there or steps:
-        steps.append(_address_set(row.netns, dev, address, row.fields, why, kernel))
-        space.addresses[dev, address] = (wanted.get("scope", "global"), wanted.get("noprefixroute", False))
+    if not there or there == SHAKEN or steps:
+        steps.append(_address_set(space, row.netns, dev, address, row.fields, why, kernel))
     return Change(name, steps, before, wanted or {"state": "present"})
 
 
