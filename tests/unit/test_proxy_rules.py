@@ -6,10 +6,10 @@ import pathlib
 from typing import Any
 
 import pytest
-from support.services import NODE, OPTIONS, draining, endpoint, endpoint_slice, service
 
 from podlab.kube.proxy import RuleSet, restore_text
 from podlab.kube.proxy_chains import Options
+from support.services import NODE, OPTIONS, draining, endpoint, endpoint_slice, service
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "proxy"
 H = "LOLE4ISW44XBNF3G"  # hash16("default/webtcp")
@@ -247,6 +247,25 @@ def test_terminating_endpoints_serve_when_none_is_ready() -> None:
     assert [line for line in rules.text().splitlines() if "DNAT" in line][-1].endswith("10.244.1.1:80")
     busy = build([service()], [endpoint_slice([draining("10.244.1.1"), endpoint("10.244.1.2")])])
     assert "10.244.1.1" not in busy.text()
+
+
+def test_the_same_address_twice() -> None:
+    """A terminating entry never displaces one already there, any other always does."""
+    ready, going, starting = endpoint("10.244.1.1"), draining("10.244.1.1"), endpoint("10.244.1.1", ready=False)
+    for entries, serves in (
+        ([ready, going], True),
+        ([going, ready], True),
+        ([ready, starting], False),
+        ([starting, ready], True),
+        ([starting, going], False),
+    ):
+        text = build([service()], [endpoint_slice([entry]) for entry in entries]).text()
+        assert ("10.244.1.1:80" in text) == serves, entries
+
+
+def test_terminating_endpoints_that_do_not_serve_get_nothing() -> None:
+    gone = endpoint("10.244.1.1", ready=False, serving=False, terminating=True)
+    assert "has no endpoints" in build([service()], [endpoint_slice([gone])]).text()
 
 
 def test_zone_hints() -> None:
