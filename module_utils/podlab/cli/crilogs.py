@@ -6,6 +6,7 @@ A run has `<restartCount>.log`; what was rotated away is `<restartCount>.log.1` 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
@@ -97,8 +98,7 @@ def follow(directory: str, ended: Callable[[], bool], count: int | None = None) 
 
     directory: the container's. ended: True when the pod will write no more.
     """
-    with Watch(directory) as watch:
-        reader = _Reader(directory)
+    with Watch(directory) as watch, contextlib.closing(_Reader(directory)) as reader:
         yield from tail(reader.new_lines(), count)
         while True:
             # Asked before reading: what is written before the end is read after it.
@@ -111,16 +111,19 @@ def follow(directory: str, ended: Callable[[], bool], count: int | None = None) 
 
 
 class _Reader:
-    """Reads on where it stopped: in the same file, renamed or not, then in the files that are newer."""
+    """Reads on where it stopped: in the same file, renamed or not, then in the files that are newer.
+
+    It starts with the run that is the newest at that time.
+    """
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.joiner = Joiner()
         self._file: BinaryIO | None = None
-        self._done: set[tuple[int, int]] = set()
         self._part = b""
 
     def new_lines(self) -> Iterator[Line]:
+        """The lines that have come since the last time."""
         while True:
             yield from self._entries()
             if not self._next_file():
@@ -138,27 +141,56 @@ class _Reader:
                 yield line
 
     def _next_file(self) -> bool:
-        """Open the oldest file that is not read yet; False when there is none."""
-        for files in runs(self.directory).values():
-            for path in files:
-                try:
-                    file = open(path, "rb")  # noqa: SIM115 - closed when the next one is opened
-                except FileNotFoundError:
-                    # Rotated between listing and opening: the new name is seen next time.
-                    continue
-                status = os.fstat(file.fileno())
-                if (status.st_dev, status.st_ino) in self._done:
-                    file.close()
-                    continue
-                self._done.add((status.st_dev, status.st_ino))
-                self.close()
-                self._file = file
-                return True
-        return False
+        """Open the file that follows the one at hand; False when there is none."""
+        while True:
+            following = self._following()
+            if following is None:
+                return False
+            path, identity = following
+            try:
+                file = open(path, "rb")  # noqa: SIM115 - closed by close()
+            except FileNotFoundError:
+                continue
+            if _identity(os.fstat(file.fileno())) != identity:
+                # Rotated since it was listed.
+                file.close()
+                continue
+            self.close()
+            self._file = file
+            return True
+
+    def _following(self) -> tuple[str, tuple[int, int]] | None:
+        files = _listing(self.directory)
+        if self._file is None:
+            newest = max((run for run, _, _ in files), default=0)
+            return next(((path, identity) for run, path, identity in files if run == newest), None)
+        # It is open, so nothing else can have its inode. One that was rotated away is older than all that are left.
+        current = _identity(os.fstat(self._file.fileno()))
+        places = [place for place, (_, _, identity) in enumerate(files) if identity == current]
+        rest = files[places[0] + 1 :] if places else files
+        return rest[0][1:] if rest else None
 
     def close(self) -> None:
+        """Close the file at hand."""
         if self._file:
             self._file.close()
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _listing(directory: str) -> list[tuple[int, str, tuple[int, int]]]:
+    """(run, path, identity) of every file, oldest first: as it was at one moment, between two rotations."""
+    before = None
+    while True:
+        try:
+            there = [(run, path, _identity(os.stat(path))) for run, files in runs(directory).items() for path in files]
+        except FileNotFoundError:
+            continue
+        if there == before:
+            return there
+        before = there
 
 
 class Watch:
