@@ -69,3 +69,14 @@ def ns_pids(pid: int) -> list[int]:
     except OSError:
         pass
     return [0]
+
+
+def command(pid: int) -> str:
+    """The command line of the process, shortened; its name in brackets when it has none."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read(200).replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return words[:60] or f"[{file.read().strip()}]"
+    except OSError:
+        return ""

@@ -105,7 +105,7 @@ def _fill(recipe: Recipe, top: str, download: str) -> dict[str, Any]:
     for path in recipe.copies:
         tree.put_copy(top, path, f"{download}{path}")
     if recipe.applets:
-        tree.put_applets(top)
+        tree.put_applets(top, placed["/bin/busybox"])
     tree.fill(top, recipe.directories, recipe.files, recipe.links)
     ours = [path for path in placed.values() if not path.startswith(os.path.dirname(download))]
     apt = tree.stat_marks(packages.APT_STATE) if versions else {}

@@ -154,12 +154,13 @@ def tree_digest(tree: str) -> str:
             if stat.S_ISLNK(info.st_mode):
                 about.append(os.readlink(path))
             elif stat.S_ISREG(info.st_mode):
-                about.append(_file_digest(path))
+                about.append(file_digest(path))
             whole.update(json.dumps(about).encode())
     return whole.hexdigest()
 
 
-def _file_digest(path: str) -> str:
+def file_digest(path: str) -> str:
+    """sha256 of a file's content, hex."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

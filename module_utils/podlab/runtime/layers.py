@@ -8,7 +8,6 @@ Source: OCI image-spec layer.md; Documentation/filesystems/overlayfs.rst ("white
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import stat
@@ -18,7 +17,7 @@ from collections.abc import Iterator
 from typing import IO, Any, Callable, cast
 
 from ..errors import PodlabError
-from ..linux.syscalls import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2
+from ..linux.inside import open_directory
 
 MAX_ENTRIES = 1_000_000
 MAX_BYTES = 32 << 30
@@ -94,29 +93,18 @@ def _parts(name: str, entry: str) -> list[str]:
 
 @contextlib.contextmanager
 def _parent(root: int, parts: list[str], entry: str) -> Iterator[int]:
-    fd = _open_directory(root, parts[:-1], entry)
+    try:
+        fd = open_directory(root, parts[:-1], _make_parent)
+    except NotADirectoryError as error:
+        raise Refused(f"entry {entry!r} goes through {error.filename!r}, no directory of this layer") from error
     try:
         yield fd
     finally:
         os.close(fd)
 
 
-def _open_directory(root: int, parts: list[str], entry: str) -> int:
-    """Open a directory inside root; missing ones are made. Links are followed, but `/` and `..` end at root."""
-    path = "/".join(parts) or "."
-    flags = os.O_RDONLY | os.O_DIRECTORY
-    try:
-        return openat2(root, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR) or not parts:
-            raise
-    above = _open_directory(root, parts[:-1], entry)
-    try:
-        if not _make_directory(above, parts[-1], replace=False):
-            raise Refused(f"entry {entry!r} goes through {path!r}, which is not a directory of this layer")
-    finally:
-        os.close(above)
-    return openat2(root, path, flags, resolve=RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+def _make_parent(parent: int, name: str) -> bool:
+    return _make_directory(parent, name, replace=False)
 
 
 def _make_directory(parent: int, name: str, replace: bool) -> bool:

@@ -89,6 +89,7 @@ def create(cluster: str, node: Mapping[str, Any], files: Mapping[str, str]) -> d
     _prepare_directories(cluster, name, files)
     cgroup_path = paths.node_cgroup(cluster, name)
     hierarchies.create(f"{cgroup_path}/init")
+    _make_kubepods(hierarchies, cgroup_path)
     wanted = node_mounts(cluster, node, hierarchies)
     pause = pause_binary()
 
@@ -120,12 +121,28 @@ def create(cluster: str, node: Mapping[str, Any], files: Mapping[str, str]) -> d
         "pod_cidr": node["pod_cidr"],
         "labels": dict(node.get("labels", {})),
         "taints": list(node.get("taints", ())),
+        "mounts": list(node.get("mounts", ())),
         "pid": pid,
         "start": process.start_time(pid),
         "cluster": cluster,
     }
     write_json(paths.node_file(cluster, name), record)
     return record
+
+
+def write_record(cluster: str, record: Mapping[str, Any]) -> None:
+    """Write the node's record again, with other labels or taints."""
+    kept = {key: value for key, value in record.items() if key not in ("running", "alive")}
+    write_json(paths.node_file(cluster, record["name"]), kept)
+
+
+def _make_kubepods(hierarchies: cgroup.Hierarchies, path: str) -> None:
+    """The cgroups that the kubelet makes for pods, below kind's cgroupRoot /kubelet."""
+    cpus, memory = os.cpu_count() or 1, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("besteffort", "burstable"):
+        hierarchies.create(f"{path}/kubelet/kubepods/{name}")
+        hierarchies.write(f"{path}/kubelet/kubepods/{name}", cgroup.Values(cpu_shares=2))
+    hierarchies.write(f"{path}/kubelet/kubepods", cgroup.Values(cpu_shares=1024 * cpus, memory_limit=memory))
 
 
 def open_files(hierarchies: cgroup.Hierarchies, path: str) -> list[int]:

@@ -1,52 +1,55 @@
 """Put together a file tree out of this machine's binaries, with what they need, and extras.
 
-The trees are podlab's own, made from nothing in a private directory; a tree from outside is for layers.py.
+Every name is resolved inside the tree: it may have begun as an archive from outside, with links to anywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..errors import PodlabError
-from ..linux import elf
+from ..linux import elf, inside
 
 
-def make_directory(tree: str, path: str, mode: int = 0o755) -> None:
+def put_directory(tree: str, path: str, mode: int = 0o755) -> None:
     """A directory with exactly this mode, and its parents with 0755."""
-    target = _inside(tree, path)
-    os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-    os.makedirs(target, exist_ok=True)
-    os.chmod(target, mode)
+    with inside.place(tree, f"{path}/x") as within:
+        os.chmod(os.path.dirname(within), mode)
 
 
 def put_text(tree: str, path: str, text: str, mode: int = 0o644) -> None:
     """A file with this text and mode; another file of that name gives way."""
-    target = _make_way(tree, path)
-    with open(target, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(target, mode)
+    with _free_place(tree, path) as target:
+        with open(target, "x", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(target, mode)
 
 
 def put_link(tree: str, path: str, target: str) -> None:
     """A symbolic link; another file of that name gives way."""
-    os.symlink(target, _make_way(tree, path))
+    with _free_place(tree, path) as place:
+        os.symlink(target, place)
 
 
-def put_file(tree: str, path: str, source: str) -> None:
-    """A copy of a regular file with its mode, owned by root."""
-    shutil.copy(source, _make_way(tree, path))
+def put_file(tree: str, path: str, source: str, mode: int | None = None) -> None:
+    """A copy of a regular file, owned by root, with its own mode or this one; another of that name gives way."""
+    with _free_place(tree, path) as target:
+        shutil.copy(source, target)
+        if mode is not None:
+            os.chmod(target, mode)
 
 
 def put_copy(tree: str, path: str, source: str) -> None:
     """A copy of a file or of a whole tree, links as links."""
-    if os.path.isdir(source) and not os.path.islink(source):
-        os.makedirs(os.path.dirname(_inside(tree, path)), mode=0o755, exist_ok=True)
-        shutil.copytree(source, _inside(tree, path), symlinks=True, dirs_exist_ok=True)
-    else:
+    if not os.path.isdir(source) or os.path.islink(source):
         put_file(tree, path, source)
+        return
+    with inside.place(tree, path) as target:
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
 
 
 def put_binaries(tree: str, binaries: Sequence[str], roots: Sequence[str] = ("/",)) -> dict[str, str]:
@@ -68,11 +71,12 @@ def put_binaries(tree: str, binaries: Sequence[str], roots: Sequence[str] = ("/"
     return placed
 
 
-def put_applets(tree: str) -> None:
-    """A link /bin/NAME for every applet of the tree's /bin/busybox."""
-    for name in applets(_inside(tree, "/bin/busybox")):
-        if name != "busybox":
-            put_link(tree, f"/bin/{name}", "busybox")
+def put_applets(tree: str, busybox: str) -> None:
+    """A link /bin/NAME for every applet of this busybox (a file of the machine), where the name is free."""
+    for name in applets(busybox):
+        with inside.place(tree, f"/bin/{name}") as place:
+            if not os.path.lexists(place):
+                os.symlink("busybox", place)
 
 
 def applets(busybox: str) -> list[str]:
@@ -91,7 +95,7 @@ def fill(
 ) -> None:
     """Directories (path -> mode), files (path -> text) and links (path -> target)."""
     for path, mode in directories.items():
-        make_directory(tree, path, mode)
+        put_directory(tree, path, mode)
     for path, text in files.items():
         put_text(tree, path, text, 0o600 if path == "/etc/shadow" else 0o644)
     for path, target in links.items():
@@ -110,13 +114,9 @@ def stat_marks(paths: Iterable[str]) -> dict[str, list[int]]:
     return marks
 
 
-def _inside(tree: str, path: str) -> str:
-    return os.path.join(tree, os.path.normpath(f"/{path}").lstrip("/"))
-
-
-def _make_way(tree: str, path: str) -> str:
-    target = _inside(tree, path)
-    os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
-    if os.path.lexists(target):
-        os.unlink(target)
-    return target
+@contextlib.contextmanager
+def _free_place(tree: str, path: str) -> Iterator[str]:
+    with inside.place(tree, path) as place:
+        if os.path.lexists(place):
+            os.unlink(place)
+        yield place

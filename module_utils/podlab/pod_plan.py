@@ -1,0 +1,146 @@
+"""The plan of podlab_pod: which pods to start, which to start again after a crash, which to delete."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Mapping, Sequence
+
+from .errors import PodlabError
+from .kube.cluster import Cluster
+from .kube.podspec import Machine, runtime_config
+from .module import Item
+from .runtime import narrate, paths, pods
+from .runtime.files import read_text
+from .runtime.state import read_pods
+from .step import Step
+
+TERMINAL = ("Succeeded", "Failed")
+START_TIMEOUT = 60.0
+# What a deletion may take beyond the grace period: the last KILL, and the files.
+EXTRA_TIMEOUT = 10.0
+NODE_MTU = 1500
+
+
+def title(pod: Mapping[str, Any]) -> str:
+    """How a pod is called in results."""
+    return f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+class Request:
+    """The options of podlab_pod."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self.cluster = Cluster.from_dict(params["cluster"])
+        self.pods: Sequence[Mapping[str, Any]] = params["pods"]
+        self.services: Sequence[Mapping[str, Any]] = params["services"]
+        self.images: Mapping[str, Any] = params["images"]
+        self.exclusive: bool = params["exclusive"]
+        self.absent: bool = params["state"] == "absent"
+        self.grace: int | None = params["grace_period"]
+        self.wait: bool = params["wait"]
+        self.back_off_cap: int = params["max_container_restart_period"]
+
+
+class Pods:
+    """Wanted pods against those that are there."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.nodes = {node.name: node for node in request.cluster.nodes}
+        self.machine = _machine()
+        self.starting: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+        self.clearing: list[str] = []
+        self.deleting: dict[str, Mapping[str, Any]] = {}
+
+    def items(self) -> list[Item]:
+        """One item per pod, wanted or there."""
+        self.starting, self.clearing, self.deleting = {}, [], {}
+        have = {entry["pod"]["metadata"]["uid"]: entry for entry in read_pods(self.request.cluster.name)}
+        listed = {pod["metadata"]["uid"]: pod for pod in self.request.pods}
+        wanted = {} if self.request.absent else listed
+        unwanted = set(have) - set(wanted) if self.request.exclusive else set(have) & set(listed) - set(wanted)
+        items = [self._deletion(have[uid]) for uid in have if uid in unwanted]
+        return items + [self._item(pod, have.get(uid)) for uid, pod in wanted.items()]
+
+    def _deletion(self, entry: Mapping[str, Any]) -> Item:
+        pod = entry["pod"]
+        uid = pod["metadata"]["uid"]
+        steps = []
+        before = {"node": pod["spec"].get("nodeName"), "phase": entry["status"].get("phase")}
+        if not entry["alive"]:
+            self.clearing.append(uid)
+            directory = paths.pod_dir(self.request.cluster.name, uid)
+            steps.append(Step("pod.remove", title(pod), ("rm", "-r", directory), "not wanted"))
+        elif not entry["status"].get("deletionTimestamp") or self._shortens(entry):
+            self.deleting[uid] = entry
+            steps.append(Step("pod.delete", title(pod), ("kill", "-TERM", str(entry["supervisor"]["pid"])), "not wanted"))
+        elif self.request.wait:
+            self.deleting[uid] = entry
+        return Item(title(pod), steps, before if steps else {}, {})
+
+    def _shortens(self, entry: Mapping[str, Any]) -> bool:
+        own = entry["pod"]["spec"].get("terminationGracePeriodSeconds", 30)
+        return self.request.grace is not None and self.request.grace < own and self.request.absent
+
+    def _item(self, pod: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Item:
+        uid = pod["metadata"]["uid"]
+        after = {"node": pod["spec"]["nodeName"], "images": [each["image"] for each in pod["spec"]["containers"]]}
+        going = entry is not None and entry["status"].get("deletionTimestamp")
+        if entry and not going and (entry["alive"] or entry["status"].get("phase") in TERMINAL):
+            return Item(title(pod), [], after, after)
+        why = "missing"
+        if entry and going:
+            # The same pod again while the old one still goes: its grace period is waited for.
+            self.deleting[uid] = entry
+            why = "deleted and wanted again"
+        elif entry:
+            self.clearing.append(uid)
+            why = "its supervisor is gone"
+        config = self._config(pod)
+        self.starting[uid] = (pod, config)
+        return Item(title(pod), list(narrate.pod_steps(config, why)), {}, after)
+
+    def _config(self, pod: Mapping[str, Any]) -> dict[str, Any]:
+        node = self.nodes.get(pod["spec"]["nodeName"])
+        if node is None:
+            raise PodlabError(f"{title(pod)}: spec.nodeName {pod['spec']['nodeName']} is no node of the cluster")
+        request = self.request
+        config = runtime_config(pod, node, request.cluster, request.services, request.images, self.machine)
+        config["max_container_restart_period"] = request.back_off_cap
+        return config
+
+    def apply(self, _items: Sequence[Item]) -> None:
+        """Delete, clear and start. Raises PodlabError naming every pod that could not be started."""
+        cluster = self.request.cluster.name
+        names = {title(pod) for pod, _ in self.starting.values()}
+        awaited, longest = [], 0.0
+        for uid, entry in self.deleting.items():
+            fd = pods.ask_to_go(cluster, uid, self.request.grace)
+            if self.request.wait or uid in self.starting or title(entry["pod"]) in names:
+                awaited.append(fd)
+                grace = entry["pod"]["spec"].get("terminationGracePeriodSeconds", 30)
+                longest = max(longest, self.request.grace if self.request.grace is not None else grace)
+            elif fd >= 0:
+                os.close(fd)
+        for uid in self.clearing:
+            pods.clear(cluster, uid)
+        pods.await_ends(awaited, longest + EXTRA_TIMEOUT)
+        if self.starting:
+            self._start()
+
+    def _start(self) -> None:
+        said = pods.start(list(self.starting.values()), START_TIMEOUT)
+        failed = {uid: error for uid, error in said.items() if error.startswith(("the supervisor", "its supervisor"))}
+        if failed:
+            lines = "; ".join(f"{title(self.starting[uid][0])}: {error}" for uid, error in failed.items())
+            raise PodlabError(f"Cannot start every pod: {lines}")
+
+    def state(self) -> list[dict[str, Any]]:
+        """The pods that are there, each {"pod", "status", "alive"}."""
+        found = read_pods(self.request.cluster.name)
+        return [{key: entry[key] for key in ("pod", "status", "alive")} for entry in found]
+
+
+def _machine() -> Machine:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(memory=memory, resolv_conf=read_text("/etc/resolv.conf"), mtu=NODE_MTU)

@@ -1,0 +1,155 @@
+"""What belongs to one lab on this machine, found by mark and name, and how it is taken away.
+
+Nothing here needs the lab's config or state: a half-built lab, or one whose files are gone, is found all the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import shutil
+from typing import Iterable, NamedTuple
+
+from ..kube.topology import uplink
+from ..linux import cgroup, netns, process, syscalls
+from ..linux.netlink import Netlink
+from ..step import Step
+from . import paths
+from .state import read_nodes
+
+END_TIMEOUT_MS = 10000
+
+
+class Found(NamedTuple):
+    """The lab's things on this machine.
+
+    processes: (pid, start time, command); namespaces: names in /run/netns; cgroup: its path or ""; uplink: the device
+    or ""; directories: what is on disk.
+    """
+
+    processes: tuple[tuple[int, int, str], ...]
+    namespaces: tuple[str, ...]
+    cgroup: str
+    uplink: str
+    directories: tuple[str, ...]
+
+    def names(self) -> list[str]:
+        """The things by name, for results and diffs."""
+        return [
+            *(f"process {pid} {command}" for pid, _, command in self.processes),
+            *(f"netns {name}" for name in self.namespaces),
+            *(f"cgroup {path}" for path in [self.cgroup] if path),
+            *(f"link {name}" for name in [self.uplink] if name),
+            *self.directories,
+        ]
+
+
+def find(cluster: str, purge: bool = False) -> Found:
+    """Everything of the lab that is there. purge: the image store counts too."""
+    hierarchies = cgroup.detect()
+    root = paths.cgroup_root(cluster)
+    pids = set(hierarchies.pids(root)) if hierarchies.exists(root) else set()
+    pids.update(record["pid"] for record in read_nodes(cluster) if record["alive"])
+    directories = [paths.cluster_dir(cluster), paths.data_dir(cluster), *([paths.images_dir()] if purge else [])]
+    return Found(
+        tuple((pid, process.start_time(pid), process.command(pid)) for pid in sorted(pids)),
+        tuple(name for name in netns.names() if is_ours(cluster, name)),
+        root if hierarchies.exists(root) else "",
+        _uplink(cluster),
+        tuple(directory for directory in directories if os.path.isdir(directory)),
+    )
+
+
+def is_ours(cluster: str, namespace: str) -> bool:
+    """True when a name in /run/netns is the lab's network or one of its nodes, and not a node of another lab."""
+    pattern = rf"podlab-{re.escape(cluster)}-(network|(control-plane|worker)[0-9]*)"
+    return re.fullmatch(pattern, namespace) is not None
+
+
+def _uplink(cluster: str) -> str:
+    with Netlink() as netlink:
+        link = netlink.links().get(uplink(cluster))
+    return link.name if link and f"podlab-uplink-{cluster}" in link.altnames else ""
+
+
+def removal(cluster: str, found: Found) -> list[Step]:
+    """The steps that take it all away; processes first, so that nothing is in use any more."""
+    steps = []
+    if found.processes:
+        pids = [str(pid) for pid, _, _ in found.processes]
+        steps.append(
+            Step("process.kill", f"the {len(pids)} processes of lab {cluster}", ("kill", "-KILL", *pids), "lab is to go",
+                 _end, {"processes": found.processes, "cluster": cluster})
+        )  # fmt: skip
+    if found.uplink:
+        argv = ("ip", "link", "delete", found.uplink)
+        steps.append(Step("link.delete", found.uplink, argv, "lab is to go", _delete_link, {"name": found.uplink}))
+    for name in found.namespaces:
+        argv = ("ip", "netns", "delete", name)
+        steps.append(Step("netns.delete", name, argv, "lab is to go", netns.delete, {"name": name}))
+    if found.cgroup:
+        argv = ("find", f"/sys/fs/cgroup/*/{found.cgroup}", "-depth", "-type", "d", "-exec", "rmdir", "{}", "+")
+        steps.append(Step("cgroup.remove", found.cgroup, argv, "lab is to go", _remove_cgroup, {"path": found.cgroup}))
+    for directory in found.directories:
+        argv = ("rm", "-r", directory)
+        steps.append(Step("directory.remove", directory, argv, "lab is to go", _remove_tree, {"path": directory}))
+    return steps
+
+
+def _end(processes: Iterable[tuple[int, int, str]], cluster: str) -> None:
+    """Kill and wait until they are gone. The nodes' PID 1 take their namespaces' processes along."""
+    waiting = []
+    for pid, start, _ in processes:
+        try:
+            fd = syscalls.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        waiting.append(fd)
+        process.kill(pid, start)
+    poll = select.poll()
+    for fd in waiting:
+        poll.register(fd, select.POLLIN)
+    while waiting:
+        ready = poll.poll(END_TIMEOUT_MS)
+        if not ready:
+            raise TimeoutError(errno.ETIMEDOUT, f"{len(waiting)} processes of lab {cluster} do not end")
+        for fd, _ in ready:
+            poll.unregister(fd)
+            waiting.remove(fd)
+            os.close(fd)
+
+
+def _delete_link(name: str) -> None:
+    with Netlink() as netlink:
+        netlink.del_link(name)
+
+
+def _remove_cgroup(path: str) -> None:
+    hierarchies = cgroup.detect()
+    hierarchies.kill(path)
+    hierarchies.remove(path)
+    hierarchies.remove_if_empty(os.path.dirname(path))
+
+
+def _remove_tree(path: str) -> None:
+    refuse_mounts(path)
+    shutil.rmtree(path)
+    parent = os.path.dirname(path)
+    while parent in (paths.run_root(), paths.lib_root(), f"{paths.lib_root()}/clusters"):
+        try:
+            os.rmdir(parent)
+        except OSError:
+            return
+        parent = os.path.dirname(parent)
+
+
+def refuse_mounts(path: str) -> None:
+    """Never delete through a mount: what is below it is not ours (CVE-2024-23652 and its kin)."""
+    from ..errors import PodlabError
+    from ..linux.mountinfo import mounts, under
+
+    below = [mount.mount_point for mount in under(mounts(), path)]
+    if below:
+        raise PodlabError(f"{path} is not removed: {', '.join(below)} is mounted there. Unmount it first: umount {below[0]}")

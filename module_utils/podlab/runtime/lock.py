@@ -1,0 +1,66 @@
+"""One writer at a time: who changes a lab just now, by pid and start time, so that a killed writer holds nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from typing import Any, Iterator
+
+from ..errors import PodlabError
+from ..linux import process
+from . import paths
+
+
+@contextlib.contextmanager
+def _opened(cluster: str) -> Iterator[int]:
+    os.makedirs(paths.run_root(), 0o700, exist_ok=True)
+    while True:
+        fd = os.open(paths.lock_file(cluster), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        # A lock on a file that was removed meanwhile would be nobody's.
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(paths.lock_file(cluster)).st_ino == os.fstat(fd).st_ino:
+                break
+        os.close(fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _holder(fd: int) -> dict[str, Any]:
+    os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        found: dict[str, Any] = json.loads(os.read(fd, 4096))
+    except ValueError:
+        return {}
+    return found if process.alive(found["pid"], found["start"]) else {}
+
+
+def hold(cluster: str, pid: int) -> None:
+    """Write down that process pid changes the lab. Raises PodlabError naming who does already."""
+    with _opened(cluster) as fd:
+        holder = _holder(fd)
+        if holder and holder["pid"] != pid:
+            raise PodlabError(
+                f"Lab {cluster} is being changed by another run: held by pid {holder['pid']} since {holder['since']}. "
+                "Wait for it to end"
+            )
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        record = {"pid": pid, "start": process.start_time(pid), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        os.write(fd, json.dumps(record).encode())
+
+
+def release(cluster: str, pid: int) -> None:
+    """Take the note away again when it is pid's; the directory too when nothing else is in it."""
+    if not os.path.exists(paths.lock_file(cluster)):
+        return
+    with _opened(cluster) as fd:
+        if _holder(fd).get("pid", pid) == pid:
+            os.unlink(paths.lock_file(cluster))
+    with contextlib.suppress(OSError):
+        os.rmdir(paths.run_root())

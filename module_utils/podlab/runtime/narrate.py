@@ -1,0 +1,80 @@
+"""What starting a pod is, as the commands a person would type on its node. Told from the same data it is done from."""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Mapping
+
+from ..linux import syscalls
+from ..linux.mount import overlay_options
+from ..step import Step
+from . import paths, sandbox
+from .container import container_id, container_mounts
+from .rootmounts import RootMount
+
+_OPTIONS = (
+    (syscalls.MS_RDONLY, "ro"),
+    (syscalls.MS_NOSUID, "nosuid"),
+    (syscalls.MS_NODEV, "nodev"),
+    (syscalls.MS_NOEXEC, "noexec"),
+    (syscalls.MS_STRICTATIME, "strictatime"),
+)
+
+
+def pod_steps(config: Mapping[str, Any], why: str) -> Iterator[Step]:
+    """The steps of a pod's start, in order. They only tell: the pod's supervisor performs them."""
+    name = f"{config['namespace']}/{config['name']} on {config['node']}"
+    identity = sandbox.sandbox_id(config["uid"], 0)
+    yield Step("cgroup.create", name, ("mkdir", "-p", f"/sys/fs/cgroup/cpu/{config['cgroup_parent']}/{identity}"), why)
+    flags = ("--net", "--ipc", "--uts", "--pid", "--mount", "--fork")
+    yield Step("sandbox.create", name, ("unshare", *flags, "/pause"), why)
+    for argv in _network(config, identity):
+        yield Step("network.connect", name, argv, why)
+    for container in config["containers"]:
+        yield from _container(config, container, name, why)
+
+
+def _network(config: Mapping[str, Any], identity: str) -> Iterator[tuple[str, ...]]:
+    veth, network = sandbox.veth_name(identity), config["network"]
+    gateway, subnet = network["gateway"], network["pod_cidr"]
+    inside = ("nsenter", "--target", "$PAUSE", "--net", "ip")
+    yield ("ip", "link", "add", veth, "mtu", str(network["mtu"]), "type", "veth", "peer", "name", "eth0", "netns", "$PAUSE")
+    yield ("ip", "address", "add", f"{gateway}/32", "dev", veth)
+    yield ("ip", "link", "set", veth, "up")
+    yield ("ip", "route", "add", "$POD_IP/32", "dev", veth, "scope", "link")
+    yield (*inside, "link", "set", "lo", "up")
+    yield (*inside, "address", "add", f"$POD_IP/{network['address_prefix']}", "dev", "eth0", "noprefixroute")
+    yield (*inside, "link", "set", "eth0", "up")
+    yield (*inside, "route", "add", f"{gateway}/32", "dev", "eth0", "scope", "link")
+    yield (*inside, "route", "add", subnet, "via", gateway, "dev", "eth0", "src", "$POD_IP")
+    yield (*inside, "route", "add", "default", "via", gateway, "dev", "eth0")
+
+
+def _container(config: Mapping[str, Any], container: Mapping[str, Any], name: str, why: str) -> Iterator[Step]:
+    target = f"container {container['name']} of {name}"
+    path = f"{config['cgroup_parent']}/{container_id(config['uid'], container['name'], 0)}"
+    base = f"{paths.pod_data_dir(config['cluster'], config['uid'])}/containers/{container['name']}/0"
+    resources = container["resources"]
+    yield Step("cgroup.create", target, ("mkdir", "-p", f"/sys/fs/cgroup/cpu/{path}"), why)
+    for file, value in (
+        ("cpu/{}/cpu.shares", resources["cpu_shares"]),
+        ("cpu/{}/cpu.cfs_quota_us", resources["cpu_quota_us"]),
+        ("memory/{}/memory.limit_in_bytes", resources["memory_limit"]),
+    ):
+        if value is not None:
+            script = f"echo {value} > /sys/fs/cgroup/{file.format(path)}"
+            yield Step("cgroup.write", target, ("sh", "-c", script), why)
+    options = overlay_options(container["layers"] or ["(image)"], f"{base}/upper", f"{base}/work")
+    yield Step("mount.add", target, ("mount", "-t", "overlay", "-o", options, "overlay", f"{base}/merged"), why)
+    for mount in container_mounts(config, container, 0, []):
+        yield Step("mount.add", target, _mount(mount, f"{base}/merged"), why)
+    joined = ("--ipc", "--uts", "--net", *(("--pid",) if config["share_pid"] else ()))
+    unshared = ("--mount",) if config["share_pid"] else ("--mount", "--pid")
+    argv = ("nsenter", "--target", "$PAUSE", *joined, "unshare", *unshared, "--fork", "chroot", f"{base}/merged")
+    yield Step("container.start", target, (*argv, *container["command"]), why)
+
+
+def _mount(mount: RootMount, root: str) -> tuple[str, ...]:
+    words = [word for flag, word in _OPTIONS if mount.flags & flag] + ([mount.data] if mount.data else [])
+    options = ("-o", ",".join(words)) if words else ()
+    kind = ("-t", mount.fstype) if mount.fstype else ("--rbind",)
+    return ("mount", *kind, *options, mount.source, f"{root}{mount.target}")

@@ -1,0 +1,136 @@
+"""Pods from the machine's side: start many at once, ask them to go, clear away what a crash left."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from typing import Any, Iterable, Mapping, Sequence
+
+from ..errors import PodlabError
+from ..linux import cgroup, netns, process, syscalls
+from ..linux.netlink import Netlink
+from . import ipam, lab, paths, sandbox, zygote
+from .files import read_json, write_json
+from .pause import pause_binary
+
+# The zygote is told where this very package is, so that it runs the same code without being installed.
+_START = "import sys; sys.path.insert(0, {root!r}); from {package}.runtime.zygote import main; main()"
+
+
+def start(pods: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], timeout: float) -> dict[str, str]:
+    """Start pods, each (Pod object, runtime config); return uid -> what went wrong ("" when nothing did).
+
+    timeout: seconds until every container of every pod has been started or has failed to.
+    Raises PodlabError when a node is not running or the time is over.
+    """
+    by_node: dict[str, list[Mapping[str, Any]]] = {}
+    for pod, config in pods:
+        directory = paths.pod_dir(config["cluster"], config["uid"])
+        os.makedirs(directory, 0o700, exist_ok=True)
+        write_json(f"{directory}/config.json", config)
+        write_json(f"{directory}/pod.json", pod)
+        by_node.setdefault(config["node"], []).append(config)
+    cluster = pods[0][1]["cluster"]
+    work = {
+        "pause": pause_binary(),
+        "nodes": [{"record": _node(cluster, name), "pods": configs} for name, configs in by_node.items()],
+    }
+    return _run_zygote(work, {config["uid"] for _, config in pods}, timeout)
+
+
+def _node(cluster: str, name: str) -> dict[str, Any]:
+    record = read_json(paths.node_file(cluster, name))
+    if not record or not process.alive(record["pid"], record["start"]):
+        raise PodlabError(f"Node {name} is not running. Make it first with podlab_node")
+    return dict(record)
+
+
+def _run_zygote(work: Mapping[str, Any], waiting: set[str], timeout: float) -> dict[str, str]:
+    package = zygote.__name__.rpartition(".runtime.")[0]
+    root = os.path.abspath(zygote.__file__)
+    for _ in range(package.count(".") + 3):
+        root = os.path.dirname(root)
+    code = _START.format(root=root, package=package)
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        out, err = child.communicate(json.dumps(work).encode(), timeout)
+    except subprocess.TimeoutExpired as error:
+        child.kill()
+        raise PodlabError(f"Pods did not start within {timeout:.0f} s") from error
+    said = {entry["uid"]: entry["error"] for entry in map(json.loads, out.splitlines())}
+    for uid in waiting - set(said):
+        said[uid] = err.decode("utf-8", "replace").strip()[-2000:] or "its supervisor ended without a word"
+    return said
+
+
+def ask_to_go(cluster: str, uid: str, grace: int | None) -> int:
+    """Tell the pod's supervisor to delete it; return a descriptor that is readable when it has ended, -1 if it has.
+
+    grace: seconds for its containers; None takes the pod's own.
+    """
+    directory = paths.pod_dir(cluster, uid)
+    record = read_json(f"{directory}/supervisor.json", {"pid": 0, "start": 0})
+    if not process.alive(record["pid"], record["start"]):
+        return -1
+    if grace is not None:
+        write_json(f"{directory}/delete.json", {"grace": grace})
+    fd = syscalls.pidfd_open(record["pid"])
+    process.kill(record["pid"], record["start"], signal.SIGTERM)
+    return fd
+
+
+def await_ends(fds: Iterable[int], timeout: float) -> None:
+    """Wait until every supervisor has ended. Raises PodlabError when one does not within timeout seconds."""
+    waiting = [fd for fd in fds if fd >= 0]
+    poll = select.poll()
+    for fd in waiting:
+        poll.register(fd, select.POLLIN)
+    while waiting:
+        ready = poll.poll(timeout * 1000)
+        if not ready:
+            raise PodlabError(f"{len(waiting)} pods did not go within {timeout:.0f} s. Try again with a shorter grace period")
+        for fd, _ in ready:
+            poll.unregister(fd)
+            waiting.remove(fd)
+            os.close(fd)
+
+
+def clear(cluster: str, uid: str) -> None:
+    """Remove everything of a pod whose supervisor is gone: processes, veth, address, cgroups, files."""
+    config = read_json(f"{paths.pod_dir(cluster, uid)}/config.json", {})
+    if config:
+        _clear_kernel(cluster, config)
+    log = paths.pod_log_dir(cluster, config["node"], config["namespace"], config["name"], uid) if config else ""
+    for directory in (paths.pod_data_dir(cluster, uid), log, paths.pod_dir(cluster, uid)):
+        if directory and os.path.isdir(directory):
+            lab._remove_tree(directory)
+
+
+def _clear_kernel(cluster: str, config: Mapping[str, Any]) -> None:
+    hierarchies = cgroup.detect()
+    path = f"{paths.node_cgroup(cluster, config['node'])}/{config['cgroup_parent']}"
+    if hierarchies.exists(path):
+        hierarchies.kill(path)
+        hierarchies.remove(path)
+    attempts = range(read_json(f"{paths.pod_dir(cluster, config['uid'])}/status.json", {}).get("podlab", {}).get("attempt", 0) + 2)
+    identities = [sandbox.sandbox_id(config["uid"], attempt) for attempt in attempts]
+    store = paths.ipam_dir(cluster, config["node"])
+    if os.path.isdir(store):
+        for identity in identities:
+            ipam.release(store, identity)
+    namespace = paths.node_netns(config["node"])
+    if netns.exists(namespace):
+        with netns.entered(namespace), Netlink() as netlink:
+            links = netlink.links()
+            for name in {sandbox.veth_name(identity) for identity in identities} & set(links):
+                netlink.del_link(name)
