@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import IO, NamedTuple
 
 from ..errors import PodlabError
-from . import netns
+from . import netns, syscalls
 
 # Seconds to wait for another iptables' lock (legacy only; nft has none), and for the command itself.
 LOCK_SECONDS = 5
@@ -105,11 +106,7 @@ def _start(where: str, argv: Sequence[str], text: str = "") -> _Run:
 
 
 def _finish(where: str, argv: Sequence[str], run: _Run) -> str:
-    try:
-        code = run.process.wait(TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired:
-        run.process.kill()
-        code = run.process.wait()
+    code = _wait(run.process)
     with run.output, run.errors:
         run.output.seek(0)
         run.errors.seek(0)
@@ -122,6 +119,19 @@ def _finish(where: str, argv: Sequence[str], run: _Run) -> str:
             stderr=errors,
         )
     return output
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """The command's status; it is killed when its time is up. Popen.wait with a timeout sleeps up to 50 ms too long."""
+    watched = select.poll()
+    descriptor = syscalls.pidfd_open(process.pid)
+    try:
+        watched.register(descriptor, select.POLLIN)
+        if not watched.poll(TIMEOUT_SECONDS * 1000):
+            process.kill()
+    finally:
+        os.close(descriptor)
+    return process.wait()
 
 
 def _all(argv: Sequence[str], texts: Mapping[str, str]) -> dict[str, str]:
