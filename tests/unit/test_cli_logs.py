@@ -130,7 +130,9 @@ def test_follow_sees_new_lines_rotations_and_restarts(directory: pathlib.Path) -
     assert follower.wait(5)[4:] == [b"rotated\n"]
     (place / "1.log").write_bytes(entry("restarted") + entry("no end", "P"))
     assert follower.wait(6)[5:] == [b"restarted\n"]
-    assert follower.end()[6:] == [b"no end"]
+    (place / "2.log").write_bytes(entry("again") + entry("nor here", "P"))
+    assert follower.wait(8)[6:] == [b"no end", b"again\n"]
+    assert follower.end()[8:] == [b"nor here"]
 
 
 def test_follow_waits_for_a_container_that_has_not_started(directory: pathlib.Path) -> None:

@@ -120,14 +120,19 @@ class _Reader:
         self.directory = directory
         self.joiner = Joiner()
         self._file: BinaryIO | None = None
+        self._run = 0
         self._part = b""
 
     def new_lines(self) -> Iterator[Line]:
         """The lines that have come since the last time."""
         while True:
             yield from self._entries()
+            run = self._run
             if not self._next_file():
                 return
+            if self._run != run:
+                # The new run does not end the old one's last line.
+                yield from self.joiner.rest()
 
     def _entries(self) -> Iterator[Line]:
         for data in iter(lambda: self._file.readline() if self._file else b"", b""):
@@ -146,7 +151,7 @@ class _Reader:
             following = self._following()
             if following is None:
                 return False
-            path, identity = following
+            run, path, identity = following
             try:
                 file = open(path, "rb")  # noqa: SIM115 - closed by close()
             except FileNotFoundError:
@@ -156,19 +161,19 @@ class _Reader:
                 file.close()
                 continue
             self.close()
-            self._file = file
+            self._file, self._run = file, run
             return True
 
-    def _following(self) -> tuple[str, tuple[int, int]] | None:
+    def _following(self) -> tuple[int, str, tuple[int, int]] | None:
         files = _listing(self.directory)
         if self._file is None:
             newest = max((run for run, _, _ in files), default=0)
-            return next(((path, identity) for run, path, identity in files if run == newest), None)
+            return next((entry for entry in files if entry[0] == newest), None)
         # It is open, so nothing else can have its inode. One that was rotated away is older than all that are left.
         current = _identity(os.fstat(self._file.fileno()))
         places = [place for place, (_, _, identity) in enumerate(files) if identity == current]
         rest = files[places[0] + 1 :] if places else files
-        return rest[0][1:] if rest else None
+        return rest[0] if rest else None
 
     def close(self) -> None:
         """Close the file at hand."""
