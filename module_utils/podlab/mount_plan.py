@@ -226,11 +226,15 @@ class _Plan:
         flags = flag_change(want, entry)
         data = [] if want.binds or want.type == "overlay" else list(data_changes(want, entry).values())
         have, wish = flags or (flags_of(entry), want.flags(flags_of(entry)))
-        if data or flags:
-            reasons = [*data, *([] if not flags else [f"{','.join(flag_words(have))} -> {','.join(flag_words(wish))}"])]
-            # A file system that is itself read-only becomes writable only as a whole.
-            thaw = not want.binds and "ro" in entry.super_options and bool(flags) and not wish & 1
-            self._remount(wish, have, data, "; ".join(reasons), whole=bool(data) or thaw)
+        frozen = "ro" in entry.super_options
+        thaw = not want.binds and frozen and bool(flags) and not wish & FLAGS["ro"]
+        if data or thaw:
+            # Changes the file system for everyone who sees it: so only what needs it, never read-only by the way.
+            base = have & ~FLAGS["ro"] | (FLAGS["ro"] if frozen and not thaw else 0)
+            why = "; ".join(data) or "the file system is read-only"
+            self._remount(base, have, data, why, whole=True)
+            have = base
+        self._remount(wish, have, [], f"{','.join(flag_words(have))} -> {','.join(flag_words(wish))}", whole=False)
         self._propagation([entry, *self.model.above(entry)])
 
     def _remount(self, wish: int, have: int, data: Sequence[str], why: str, *, whole: bool) -> None:

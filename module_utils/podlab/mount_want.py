@@ -89,11 +89,11 @@ def _one(place: str, given: Mapping[str, Any]) -> Wanted:
     kinds = [word for word in words or () if word in PROPAGATIONS]
     return Wanted(
         place=place,
-        path=os.path.normpath(given["path"]) if given["path"] else "",
+        path=_path(given["path"]),
         type=given.get("type") or "",
         source=given.get("source") or "",
         options=None if words is None else tuple(word for word in words if word not in PROPAGATIONS),
-        lowerdirs=tuple(os.path.normpath(path) for path in given.get("lowerdirs") or ()),
+        lowerdirs=tuple(_path(path) for path in given.get("lowerdirs") or ()),
         upperdir=_path(given.get("upperdir")),
         workdir=_path(given.get("workdir")),
         propagation=given.get("propagation") or (kinds[-1] if kinds else ""),
@@ -106,7 +106,8 @@ def _one(place: str, given: Mapping[str, Any]) -> Wanted:
 
 
 def _path(text: str | None) -> str:
-    return os.path.normpath(text) if text else ""
+    path = os.path.normpath(text) if text else ""
+    return path[1:] if path.startswith("//") else path  # normpath keeps two leading slashes
 
 
 def _split(words: Iterable[str]) -> list[str]:

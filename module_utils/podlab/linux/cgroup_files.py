@@ -112,8 +112,10 @@ def hand_down(directory: str, wanted: Iterable[str], root: bool) -> None:
             f"has either processes or children with controllers. Move its processes to a child (kind uses init.scope)"
         ) from error
     if root:
-        marked = marks(directory)
-        os.setxattr(directory, _MARK, " ".join(sorted({*marked, *new})).encode())
+        try:
+            os.setxattr(directory, _MARK, " ".join(sorted({*marks(directory), *new})).encode())
+        except OSError:
+            return  # without extended attributes (Linux < 5.7) it stays switched on at the end
 
 
 def marks(directory: str) -> list[str]:
