@@ -85,7 +85,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 checks:
-  description: Every check that the role has, in order.
+  description: Every check that the role has, in order; of a failed task only those that failed.
   returned: always
   type: list
   elements: dict

@@ -90,11 +90,11 @@ def warnings(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def demand(outcomes: Sequence[Outcome], role: str) -> None:
-    """Raise PodlabError with all errors at once; its details carry the checks."""
+    """Raise PodlabError with all errors at once; its details carry the checks that failed."""
     try:
         refuse(errors(outcomes), f"This machine cannot be used as {role}")
     except PodlabError as error:
-        error.details["checks"] = plain(outcomes)
+        error.details["checks"] = plain([each for each in outcomes if not each.ok])
         raise
 
 
