@@ -380,3 +380,27 @@ def test_an_unknown_file_system_type_is_explained(place: pathlib.Path, run_modul
     failed = run_module("podlab_mount", {"mounts": [{"path": f"{place}/m", "type": "nofs"}]})
     assert failed["failed"] and "no file system type 'nofs'" in failed["msg"]
     assert failed["failed"] and failed["completed"] == []
+
+
+def test_commands_typed_in_a_shell_leave_the_same(place: pathlib.Path, run_module: Run) -> None:
+    mount.set_propagation(str(place), "shared")
+    steps = [
+        [
+            overlay(place, "lo1", "lo2", propagation="private"),
+            {"path": f"{place}/m/data", "type": "bind", "source": f"{place}/src", "read_only": True},
+            {"path": f"{place}/m/hosts", "type": "bind", "source": f"{place}/src/file", "options": ["nosuid"]},
+            {"path": f"{place}/m/shm", "type": "tmpfs", "options": ["nosuid", "mode=1777", "size=1m"]},
+        ],
+        [
+            {"path": f"{place}/m/data", "type": "bind", "source": f"{place}/lo3", "options": ["noexec"]},
+            {"path": f"{place}/m/shm", "type": "tmpfs", "options": ["ro", "nodev", "mode=1777", "size=2m"]},
+        ],
+        [{"path": f"{place}/m", "state": "absent", "force": True}],
+    ]
+    for items in steps:
+        planned = run_module("podlab_mount", {"mounts": items}, check=True)
+        assert planned["commands"], planned
+        for argv in planned["commands"]:
+            subprocess.run(argv, check=True)
+        again = run_module("podlab_mount", {"mounts": items}, check=True)
+        assert (again["changed"], again["commands"]) == (False, [])
