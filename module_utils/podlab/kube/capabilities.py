@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 # containerd's and Docker's default: CapBnd 00000000a80425fb.
@@ -39,8 +39,8 @@ def effective(wanted: Mapping[str, Any]) -> list[str]:
 
     Source: containerd internal/cri/server/container_create_linux.go. Names the kernel does not know are left out.
     """
-    add: Sequence[str] = wanted.get("add") or ()
-    drop: Sequence[str] = wanted.get("drop") or ()
+    add = [name.upper() for name in wanted.get("add") or ()]
+    drop = [name.upper() for name in wanted.get("drop") or ()]
     names: list[str] = list(DEFAULT)
     if "ALL" in add:
         names = list(ALL)

@@ -24,17 +24,12 @@ def check(thing: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _metadata(thing.get("metadata") or {}, kind.name, kind.namespaced)
     if kind.name == "Service":
         yield from services.check(spec)
+    elif kind.template is not None and "spec" not in thing:
+        yield Finding(("spec",), "is required and missing")
     elif kind.name == "Pod":
-        yield from _needs_spec(thing)
         yield from pod_checks.pod_spec(spec, ("spec",))
     elif kind.template is not None:
-        yield from _needs_spec(thing)
         yield from _workload(thing)
-
-
-def _needs_spec(thing: Mapping[str, Any]) -> Iterator[Finding]:
-    if "spec" not in thing:
-        yield Finding(("spec",), "is required and missing")
 
 
 def _metadata(metadata: Mapping[str, Any], kind: str, namespaced: bool) -> Iterator[Finding]:

@@ -191,11 +191,10 @@ def _security(context: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     wanted = context.get("capabilities") or {}
     for key in ("add", "drop"):
         for index, name in enumerate(wanted.get(key) or []):
-            if name != "ALL" and name not in capabilities.ALL:
+            if name.upper() not in ("ALL", *capabilities.ALL):
                 yield Finding((*path, "capabilities", key, index), *_unknown_capability(name), "warning")
-    if context.get("allowPrivilegeEscalation") is False and {"SYS_ADMIN", "CAP_SYS_ADMIN"} & set(
-        wanted.get("add") or []
-    ):
+    added = {name.upper() for name in wanted.get("add") or []}
+    if context.get("allowPrivilegeEscalation") is False and {"SYS_ADMIN", "CAP_SYS_ADMIN"} & added:
         yield Finding((*path, "allowPrivilegeEscalation"), "cannot be false while capabilities.add has SYS_ADMIN")
 
 

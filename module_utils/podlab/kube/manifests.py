@@ -18,6 +18,7 @@ from .yamltree import Document, load_documents, path_text
 # Those that a new cluster has.
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 Key = tuple[str, str, str]
+_TITLE_LIMIT = 100
 
 
 class Source(NamedTuple):
@@ -58,7 +59,10 @@ def title(thing: Mapping[str, Any]) -> str:
     metadata = metadata if isinstance(metadata, Mapping) else {}
     namespace = metadata.get("namespace")
     middle = f"{namespace}/" if namespace not in (None, "", "default") else ""
-    return f"{thing.get('kind', '')}/{middle}{metadata.get('name', '')}".rstrip("/")
+    text = f"{thing.get('kind', '')}/{middle}{metadata.get('name', '')}".rstrip("/")
+    # A name that is not checked yet may hold anything, a line break too.
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= _TITLE_LIMIT else f"{text[: _TITLE_LIMIT - 3]}..."
 
 
 def key(thing: Mapping[str, Any]) -> Key:

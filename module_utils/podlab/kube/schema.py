@@ -8,6 +8,7 @@ was meant. The package's own validator is the oracle of the tests.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ Path = tuple[Any, ...]
 # The version whose schemas are used: the latest that the package in the lock file has.
 KUBERNETES_VERSION = "1.37.0"
 
+_UNQUOTED = re.compile(r"[+-]?\d+(\.\d+)?|true|false", re.ASCII)
 _INTEGERS = {"int32": 2**31, "int64": 2**63}
 _ARTICLES = {"object": "a mapping", "array": "a list", "string": "text", "integer": "a whole number"}
 
@@ -146,7 +148,7 @@ def _wrong_type(path: Path, data: Any, kinds: tuple[str, ...]) -> Finding:
         remedy = f'Quote it: "{show(data)}"'
     elif "array" in kinds and isinstance(data, Mapping):
         remedy = "Begin each entry with a dash"
-    elif isinstance(data, str) and set(kinds) & {"integer", "boolean", "number"}:
+    elif isinstance(data, str) and _UNQUOTED.fullmatch(data) and set(kinds) & {"integer", "boolean", "number"}:
         remedy = "Write it without quotes"
     return Finding(path, f"must be {wanted}, not {show(data)}", remedy)
 

@@ -192,7 +192,7 @@ def unsupported(thing: Mapping[str, Any]) -> Iterator[Finding]:
         elif key == "spec":
             yield from _beyond(value, SPECS[kind], ("spec",))
         elif key not in _IGNORED:
-            yield _refusal((key,), value)
+            yield _refusal((key,))
 
 
 def _beyond(value: Any, known: Any, path: Path) -> Iterator[Finding]:
@@ -209,7 +209,7 @@ def _beyond(value: Any, known: Any, path: Path) -> Iterator[Finding]:
             if key in known:
                 yield from _beyond(inner, known[key], (*path, key))
             elif not _is_nothing(inner) and not (known is _RESOURCE_NAMES and key.startswith("hugepages-")):
-                yield _refusal((*path, key), inner)
+                yield _refusal((*path, key))
 
 
 def _is_nothing(value: Any) -> bool:
@@ -217,18 +217,21 @@ def _is_nothing(value: Any) -> bool:
     return value in ([], {})
 
 
-def _refusal(path: Path, value: Any) -> Finding:
+def _refusal(path: Path) -> Finding:
     if path[-1] in _REASONS:
         return Finding(path, f"podlab does not support it: {_REASONS[path[-1]]}", "Remove it")
     return Finding(path, "podlab does not support it yet", "Remove it")
 
 
 def _wrong_value(path: Path, value: Any, known: Only) -> Finding:
+    if known.values[0] in (False, "", 0):
+        return _refusal(path)
     allowed = show(known.values[0]) if not isinstance(known.values[0], list) else str(known.values[0])
     return Finding(path, f"podlab does not support {show(value)} yet, only {allowed}", "Remove it")
 
 
 _REASONS = {
     "ttlSecondsAfterFinished": "no controller runs between two commands; remove the Job with delete -f",
+    "automountServiceAccountToken": "there is no API server to have a token for",
     "generateName": "an object needs a name that stays the same from run to run",
 }

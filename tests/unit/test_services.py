@@ -1,0 +1,113 @@
+"""Addresses of Services."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.lab_objects import cluster, deployment, service, store
+from podlab.kube import objects, plan, services
+
+SUBNET = "10.96.0.0/16"
+
+
+def given_to(*things, remembered=None, subnet=SUBNET):
+    return services.allocate(things, remembered or {}, subnet)
+
+
+def test_kube_dns_gets_the_tenth_address():
+    found, faults = given_to(service("kube-dns", "kube-system"), service("kubernetes"))
+    assert found == {"kube-system/kube-dns": "10.96.0.10", "default/kubernetes": "10.96.0.1"}
+    assert faults == {}
+    assert given_to(service("kube-dns", "kube-system"), subnet="10.0.0.0/24")[0]["kube-system/kube-dns"] == "10.0.0.10"
+
+
+def test_headless():
+    assert given_to(service(clusterIP="None"))[0] == {"default/web": "None"}
+
+
+def test_an_address_is_from_the_upper_part_and_always_the_same():
+    found, _ = given_to(service("a"), service("b"))
+    assert found == given_to(service("b"), service("a"))[0]
+    assert len(set(found.values())) == 2
+    assert all(ipaddress.IPv4Address(address) >= ipaddress.IPv4Address("10.96.1.0") for address in found.values())
+
+
+def test_what_is_remembered_stays():
+    assert given_to(service(), remembered={"default/web": "10.96.7.7"})[0] == {"default/web": "10.96.7.7"}
+    assert given_to(service(), remembered={"default/web": "10.97.7.7"})[0] == given_to(service())[0]
+
+
+def test_a_fixed_address_comes_before_a_remembered_one():
+    found, faults = given_to(service("a"), service("b", clusterIP="10.96.7.7"), remembered={"default/a": "10.96.7.7"})
+    assert faults == {}
+    assert found["default/b"] == "10.96.7.7"
+    assert found["default/a"] != "10.96.7.7"
+
+
+@pytest.mark.parametrize(
+    ("address", "fault"),
+    [
+        ("10.97.0.5", "must be in the service subnet 10.96.0.0/16, which 10.97.0.5 is not"),
+        ("10.96.0.0", "must not be the first or last address of the service subnet 10.96.0.0/16, which 10.96.0.0 is"),
+        ("10.96.0.10", "10.96.0.10 is taken by the Service kube-system/kube-dns"),
+        ("fd00::1", "must be an IPv4 address of the service subnet 10.96.0.0/16, not fd00::1"),
+    ],
+)
+def test_fixed_addresses_that_cannot_be(address, fault):
+    assert given_to(service(clusterIP=address)) == ({}, {"default/web": fault})
+
+
+def test_two_want_the_same():
+    faults = given_to(service("a", clusterIP="10.96.5.5"), service("b", clusterIP="10.96.5.5"))[1]
+    assert faults == {"default/b": "10.96.5.5 is taken by the Service default/a"}
+
+
+def test_kube_dns_elsewhere_is_refused():
+    faults = given_to(service("kube-dns", "kube-system", clusterIP="10.96.9.9"))[1]
+    assert faults == {"kube-system/kube-dns": "must be 10.96.0.10, which is kept for this Service, not 10.96.9.9"}
+
+
+def test_a_full_subnet():
+    things = [service(f"s{n}") for n in range(14)]
+    found, faults = given_to(*things, subnet="10.0.0.0/28")
+    # 14 addresses, of which the first and the tenth are kept.
+    assert len(found) == 12
+    assert set(faults.values()) == {"no address of the service subnet 10.0.0.0/28 is free"}
+
+
+@given(st.sets(st.from_regex(r"\A[a-z]{1,8}\Z"), max_size=40), st.sampled_from(["10.0.0.0/24", "10.96.0.0/16"]))
+def test_addresses_are_distinct_and_inside(names, subnet):
+    found, faults = given_to(*(service(name) for name in sorted(names)), subnet=subnet)
+    assert faults == {}
+    network = ipaddress.IPv4Network(subnet)
+    assert len(set(found.values())) == len(names)
+    kept = {network.network_address + index for index in (0, 10, network.num_addresses - 1)}
+    for name, address in found.items():
+        assert ipaddress.IPv4Address(address) in network
+        assert name == "default/kubernetes" or ipaddress.IPv4Address(address) not in kept
+
+
+def test_a_complete_service():
+    made = plan.plan(store(service(sessionAffinity="ClientIP", clusterIP="10.96.4.4")), cluster(), ())
+    assert made.services[0]["spec"] == {
+        "type": "ClusterIP",
+        "selector": {"app": "web"},
+        "clusterIP": "10.96.4.4",
+        "clusterIPs": ["10.96.4.4"],
+        "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
+        "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 10800}},
+        "internalTrafficPolicy": "Cluster",
+        "ipFamilies": ["IPv4"],
+        "ipFamilyPolicy": "SingleStack",
+    }
+    assert objects.addresses(made.store) == {"default/web": "10.96.4.4"}
+
+
+def test_a_fault_is_a_problem_of_the_plan():
+    made = plan.plan(store(service(clusterIP="10.97.0.1"), deployment(1)), cluster(), ())
+    assert [problem.place for problem in made.problems] == ["Service/web: spec.clusterIP"]
+    assert made.services == ()
