@@ -86,3 +86,21 @@ def test_snapshot_names_each_difference(after: snapshot.Snapshot, line: str) -> 
 
 def test_snapshot_equal_is_silent() -> None:
     snapshot.assert_same(BEFORE, {section: dict(names) for section, names in BEFORE.items()})
+
+
+def test_snapshot_looks_for_new_processes_only() -> None:
+    before = {"process": {"sshd": "1", "sleep 9": "2"}}
+    snapshot.assert_same(before, {"process": {"sleep 9": "1"}})
+    assert snapshot.differences(before, {"process": {"sshd": "1", "sleep 9": "3", "pause": "1"}}) == [
+        "process: appeared: pause 1",
+        "process: changed: sleep 9: '2' -> '3'",
+    ]
+
+
+def test_snapshot_sees_what_a_lab_leaves(tmp_path: pathlib.Path) -> None:
+    taken = snapshot.take()
+    assert "lo" in taken["link"]
+    assert any(mount.startswith("/proc ") for mount in taken["mount"])
+    assert "net/ipv4/ip_forward" in taken["sysctl"]
+    assert "/etc/passwd" in taken["file"]
+    assert any("pytest" in command for command in taken["process"])
