@@ -71,7 +71,8 @@ def _devices(want: Want, have: Have) -> Iterator[Problem]:
     """Every device named must be wanted or be there; in the machine's namespace only ours may be changed."""
     wanted = {(end.netns, end.name) for link in want.links if not link.absent for end in link.ends}
     named = [(row.place, row.netns, row.fields.get("dev"), row) for row in want.rows() if not row.absent]
-    below = [(f"{end.place}.vxlan", end.netns, end.data.get("dev"), None) for end in want.ends()]
+    present = [link.ends[0] for link in want.links if not link.absent]
+    below = [(f"{end.place}.vxlan", end.netns, end.data.get("dev"), None) for end in present]
     for place, netns, dev, row in [*named, *below]:
         if dev is None or (netns, dev) in wanted:
             continue
@@ -114,9 +115,11 @@ def _foreign_links(want: Want, have: Have) -> Iterator[Problem]:
 
 def _foreign_routes(want: Want, have: Have) -> Iterator[Problem]:
     """A route of the machine to the same destination through a device that is not ours."""
+    if MACHINE not in have:
+        return
     mine = _machine_links(want, have)
     for row in want.routes:
-        if row.netns != MACHINE or row.absent or MACHINE not in have:
+        if row.netns != MACHINE or row.absent:
             continue
         dev = row.fields.get("dev")
         if dev not in mine:

@@ -89,9 +89,11 @@ def forget_link(have: Have, netns: str, name: str) -> None:
     device = space.links.pop(name, None) if space else None
     if space is None or device is None:
         return
-    for table in (space.addresses, space.neighbours):
-        for key in [key for key in table if key[0] == name]:
-            del table[key]  # type: ignore[attr-defined]
+    forget_neighbours(space, name)
+    for key in [key for key in space.addresses if key[0] == name]:
+        del space.addresses[key]
+    for setting in [setting for setting in space.sysctls if _is_about(setting, name)]:
+        del space.sysctls[setting]
     space.routes[:] = [route for route in space.routes if route.dev != name]
     space.fdb.difference_update([entry for entry in space.fdb if entry[0] == name])
     for other, its in list(space.links.items()):
@@ -101,6 +103,22 @@ def forget_link(have: Have, netns: str, name: str) -> None:
             forget_link(have, netns, other)
     if device.peer:
         forget_link(have, *device.peer)
+
+
+def forget_neighbours(space: Space, name: str) -> None:
+    """Take out a device's neighbours: they go with its link-layer address, and when it goes down."""
+    for key in [key for key in space.neighbours if key[0] == name]:
+        del space.neighbours[key]
+
+
+def forget_port(space: Space, name: str) -> None:
+    """Take out what a bridge knows about a port that leaves it."""
+    space.fdb.difference_update([entry for entry in space.fdb if entry[0] == name and not entry[2]])
+
+
+def _is_about(setting: str, name: str) -> bool:
+    """Whether a setting is one of the device, as net.ipv4.conf.eth0.proxy_arp is of eth0."""
+    return name in [part.replace("/", ".") for part in setting.split(".")[3:]]
 
 
 def forget_space(have: Have, netns: str) -> None:

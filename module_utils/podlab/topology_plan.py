@@ -11,7 +11,7 @@ from typing import Any
 
 from . import topology_argv as argv
 from .step import Step
-from .topology_have import GROUP, Device, Have, forget_link, forget_space, fresh
+from .topology_have import GROUP, Device, Have, forget_link, forget_neighbours, forget_port, forget_space, fresh
 from .topology_rows import OPTIONS, address_steps, plan_row, rows_away
 from .topology_step import (
     ABSENT,
@@ -205,6 +205,10 @@ class Planner:
             call = self.kernel.altname_add
             yield Step("link.altname", who, words, "missing", call, {**args, "altname": end.altname})
         props = differing(end.props, _props(device))
+        if "address" in props:
+            forget_neighbours(self.now[end.netns], end.name)
+        if "master" in props:
+            forget_port(self.now[end.netns], end.name)
         if props:
             words = argv.ip(end.netns, "link", "set", "dev", end.name, *argv.link_words(props))
             yield Step("link.set", who, words, why_of(props, _props(device)), self.kernel.link_set, {**args, **props})

@@ -7,7 +7,7 @@ from typing import Any, Callable, NamedTuple, Protocol
 
 from . import topology_argv as argv
 from .step import Step
-from .topology_have import Space
+from .topology_have import Space, forget_neighbours
 
 ABSENT: Mapping[str, Any] = {"state": "absent"}
 
@@ -106,9 +106,10 @@ def sysctl_step(netns: str, name: str, old: str | None, value: str, kernel: Kern
 
 
 def up_step(space: Space, netns: str, name: str, up: bool, kernel: Kernel) -> Step:
-    """Bring a device up or down. Down takes its routes along, and its IPv6 addresses."""
+    """Bring a device up or down. Down takes its routes, neighbours and IPv6 addresses along."""
     word = "up" if up else "down"
     if not up:
+        forget_neighbours(space, name)
         space.routes[:] = [route for route in space.routes if route.dev != name]
         for key in [key for key in space.addresses if key[0] == name and ":" in key[1]]:
             del space.addresses[key]

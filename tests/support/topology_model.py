@@ -43,15 +43,13 @@ class Model:
 
     def see(self, want: Want) -> Have:
         """What an observation for want would find."""
-        for name in want.namespaces():
-            self.have.setdefault(name, missing())
-        return self.have
+        return {name: self.have.setdefault(name, missing()) for name in want.namespaces()}
 
     def plan(self, **params: Any) -> list[Change]:
         """Read options, check them, plan."""
         want, wrong = read(params)
         assert [*wrong, *problems(want, self.see(want))] == []
-        return plan(want, self.have, self)
+        return plan(want, self.see(want), self)
 
     def reach(self, **params: Any) -> list[Step]:
         """Plan and apply; the steps that were made. A second plan must find nothing to do."""
@@ -108,8 +106,13 @@ class Model:
         elif "port" in changes:
             assert device.master, "a port without a bridge"
             changes["port"] = {**device.port, **changes["port"]}
+        space = self.have[netns]
+        if "address" in changes or changes.get("up") is False:
+            for key in [key for key in space.neighbours if key[0] == name]:
+                del space.neighbours[key]
+        if "master" in changes:
+            space.fdb.difference_update([entry for entry in space.fdb if entry[0] == name and not entry[2]])
         if changes.get("up") is False:
-            space = self.have[netns]
             space.routes[:] = [route for route in space.routes if route.dev != name]
             for key in [key for key in space.addresses if key[0] == name and ":" in key[1]]:
                 del space.addresses[key]
