@@ -145,6 +145,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+changed:
+  description: Whether anything was, or in check mode would be, done.
+  returned: always
+  type: bool
+  sample: true
 cgroups:
   description: The listed cgroups as they are in the end. The mode of the machine is v1, hybrid or v2.
   returned: success

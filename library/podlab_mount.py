@@ -120,6 +120,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+changed:
+  description: Whether anything was, or in check mode would be, done.
+  returned: always
+  type: bool
+  sample: true
 mounts:
   description: The listed paths as they are in the end.
   returned: success

@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import pytest
 
-from podlab.linux import mount, mountns, syscalls
+from podlab.linux import mount, syscalls
 from podlab.linux.mountinfo import at, mounts
 
 pytestmark = pytest.mark.kernel
@@ -309,23 +309,6 @@ def test_in_another_mount_namespace_by_pid_and_by_path(place: pathlib.Path, run_
         every(run_module, {**by_pid, "namespace": f"/proc/{other.pid}/ns/mnt", "state": "absent"})
         assert at(mounts(other.pid), f"{place}/m") is None
         other.communicate("")
-
-
-def test_entered_comes_back_to_root_and_directory(place: pathlib.Path) -> None:
-    os.chdir(place / "src")
-    before = (os.readlink("/proc/self/ns/mnt"), os.getcwd(), os.readlink("/proc/self/root"))
-    other = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    syscalls.unshare(syscalls.CLONE_NEWNS)
-    before = (os.readlink("/proc/self/ns/mnt"), *before[1:])
-    fds = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(RuntimeError, match="inside"), mountns.entered(f"/proc/self/fd/{other}"):
-        assert os.readlink("/proc/self/ns/mnt") != before[0]
-        raise RuntimeError("inside")
-    with pytest.raises(FileNotFoundError), mountns.entered("/no/such"):
-        pass
-    assert len(os.listdir("/proc/self/fd")) == fds
-    os.close(other)
-    assert (os.readlink("/proc/self/ns/mnt"), os.getcwd(), os.readlink("/proc/self/root")) == before
 
 
 def test_every_problem_at_once_and_nothing_touched(place: pathlib.Path, run_module: Run) -> None:
