@@ -27,14 +27,6 @@ options:
     default: kind
     vars:
       - name: podlab_cluster_name
-  state_dir:
-    description: Where labs keep their state.
-    type: path
-    default: /run/podlab
-    env:
-      - name: PODLAB_RUN
-    vars:
-      - name: podlab_state_dir
 extends_documentation_fragment:
   - connection_pipelining
 notes:
@@ -127,7 +119,7 @@ class Connection(ConnectionBase):
     ) -> tuple[int, bytes, bytes]:
         display.vvv(f"EXEC {argv}", host=self._name)
         cluster = str(self.get_option("podlab_cluster_name"))
-        record = read_record(str(self.get_option("state_dir")), cluster, self._name)
+        record = read_record(cluster, self._name)
         files = cgroup_files(cluster, self._name)
         with opened_namespaces(record, self._name) as fds:
             process = subprocess.Popen(
@@ -150,12 +142,12 @@ def gone(node: str) -> str:
     return f"Node {node} is not running. Start it: ./lab up"
 
 
-def read_record(state_dir: str, cluster: str, node: str) -> Mapping[str, Any]:
+def read_record(cluster: str, node: str) -> Mapping[str, Any]:
     """The node's record. Raises AnsibleConnectionFailure when there is none that could be used."""
     for word in (cluster, node):
         if "/" in word or word in ("", ".", ".."):
             raise AnsibleConnectionFailure(f"{word!r} is not a name of a cluster or node")
-    path = f"{state_dir}/{cluster}/nodes/{node}/node.json"
+    path = paths.node_file(cluster, node)
     try:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)

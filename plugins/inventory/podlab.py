@@ -127,7 +127,7 @@ class InventoryModule(BaseInventoryPlugin):
 
     def _path(self, option: str) -> str:
         """An option's path: from the current directory when the environment says it, else from the inventory file."""
-        said_by_environment = any(name in os.environ for name in environment_names(self.NAME, option))
+        said_by_environment = any(map(os.environ.get, environment_names(self.NAME, option)))
         start = os.getcwd() if said_by_environment else self.directory
         return os.path.normpath(os.path.join(start, str(self.get_option(option))))
 
@@ -212,7 +212,7 @@ def node_variables(cluster: str, node: clusters.Node) -> dict[str, Any]:
 
 
 def environment_names(plugin: str, option: str) -> list[str]:
-    """The environment variables that set an option of the plugin."""
+    """The environment variables that set an option of the plugin; an empty one says nothing."""
     definitions = C.config.get_configuration_definitions("inventory", plugin)
     return [env["name"] for env in definitions.get(option, {}).get("env", ())]
 
@@ -222,7 +222,7 @@ def without_environment(said: Mapping[str, Any], plugin: str) -> dict[str, Any]:
     return {
         option: value
         for option, value in said.items()
-        if not any(name in os.environ for name in environment_names(plugin, option))
+        if not any(map(os.environ.get, environment_names(plugin, option)))
     }
 
 

@@ -27,9 +27,9 @@ def plugin() -> types.ModuleType:
     return module
 
 
-def write_record(state: pathlib.Path, text: str) -> None:
+def write_record(roots: pathlib.Path, text: str) -> None:
     """node.json of node kind-worker."""
-    directory = state / "kind" / "nodes" / "kind-worker"
+    directory = roots / "run" / "kind" / "nodes" / "kind-worker"
     directory.mkdir(parents=True)
     (directory / "node.json").write_text(text, encoding="utf-8")
 
@@ -39,27 +39,27 @@ def own_record() -> dict[str, Any]:
     return {"pid": os.getpid(), "start": process.start_time(os.getpid())}
 
 
-def test_a_record(plugin: types.ModuleType, tmp_path: pathlib.Path) -> None:
-    write_record(tmp_path, json.dumps({"pid": 7, "start": 8, "role": "worker"}))
-    assert plugin.read_record(str(tmp_path), "kind", "kind-worker") == {"pid": 7, "start": 8}
+def test_a_record(plugin: types.ModuleType, podlab_roots: pathlib.Path) -> None:
+    write_record(podlab_roots, json.dumps({"pid": 7, "start": 8, "role": "worker"}))
+    assert plugin.read_record("kind", "kind-worker") == {"pid": 7, "start": 8}
 
 
-def test_no_record(plugin: types.ModuleType, tmp_path: pathlib.Path) -> None:
+def test_no_record(plugin: types.ModuleType, podlab_roots: pathlib.Path) -> None:
     with pytest.raises(AnsibleConnectionFailure, match=r"^Node kind-worker is not running\. Start it: \./lab up$"):
-        plugin.read_record(str(tmp_path), "kind", "kind-worker")
+        plugin.read_record("kind", "kind-worker")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": 1}', '{"pid": "x", "start": 1}'])
-def test_a_damaged_record(plugin: types.ModuleType, tmp_path: pathlib.Path, text: str) -> None:
-    write_record(tmp_path, text)
+def test_a_damaged_record(plugin: types.ModuleType, podlab_roots: pathlib.Path, text: str) -> None:
+    write_record(podlab_roots, text)
     with pytest.raises(AnsibleConnectionFailure, match=r"node\.json is damaged\. Write it anew: \./lab up"):
-        plugin.read_record(str(tmp_path), "kind", "kind-worker")
+        plugin.read_record("kind", "kind-worker")
 
 
 @pytest.mark.parametrize(("cluster", "node"), [("..", "a"), ("a", "../b"), ("", "a"), ("a", "."), ("a/b", "c")])
 def test_names_do_not_leave_the_state_directory(plugin: types.ModuleType, cluster: str, node: str) -> None:
     with pytest.raises(AnsibleConnectionFailure, match="is not a name of a cluster or node"):
-        plugin.read_record("/nowhere", cluster, node)
+        plugin.read_record(cluster, node)
 
 
 def test_namespaces_of_a_living_process_are_open_only_inside(plugin: types.ModuleType) -> None:

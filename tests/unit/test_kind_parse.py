@@ -201,6 +201,10 @@ def test_a_lone_separator_is_no_second_document() -> None:
     assert load(f"---\n{HEAD}---\n", "f")[1] == []
 
 
+def test_comments_before_the_separator_are_no_document() -> None:
+    assert load(f"# about\n\n---\n{HEAD}", "f")[1] == []
+
+
 def test_json_anchors_and_merge_keys_are_accepted() -> None:
     assert config("").nodes == load('{"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4"}', "f")[0].nodes
     found = config("nodes:\n- &first\n  role: control-plane\n  labels: {a: b}\n- <<: *first\n  role: worker\n")
