@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+
 from support.lab_objects import cluster
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -6,6 +6,7 @@ import json
 import pathlib
 
 import pytest
+
 from podlab import controller
 from podlab.errors import PodlabError
 from support.lab_objects import cluster, running

@@ -9,6 +9,7 @@ import kubernetes_validate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from podlab import controller
 from podlab.kube import manifests, schema, supported
 from podlab.kube.kinds import KINDS, find
@@ -164,6 +165,7 @@ def oracle_accepts(thing):
 
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(-3, 2**31 - 1), st.text(max_size=3), st.just("100m"))
+LIMITS = st.dictionaries(st.text(max_size=2), SCALARS)
 CONTAINERS = st.fixed_dictionaries(
     {},
     optional={

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.lab_objects import deployment, job, pod, service, store, thing
+
 from podlab.errors import PodlabError
 from podlab.kube import objects
+from support.lab_objects import deployment, job, pod, service, store, thing
 
 
 def titles(state):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.lab_objects import cluster, deployment, node, pod, running, store
+
 from podlab.kube import plan, scheduler
 from podlab.kube.cluster import CONTROL_PLANE_TAINT
+from support.lab_objects import cluster, deployment, node, pod, running, store
 
 # Kubernetes' ToleratesTaint.
 TAINT = {"key": "foo", "value": "bar", "effect": "NoSchedule"}

@@ -7,8 +7,9 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.lab_objects import cluster, deployment, service, store
+
 from podlab.kube import objects, plan, services
+from support.lab_objects import cluster, deployment, service, store
 
 SUBNET = "10.96.0.0/16"
 

@@ -1,6 +1,6 @@
-"""Services: their rules, their addresses, and the pods behind them.
+"""Services: their rules and their addresses.
 
-Sources: k8s pkg/apis/core/v1/validation/validation.go, pkg/registry/core/service/ipallocator, the endpoints controller.
+Sources: k8s pkg/apis/core/v1/validation/validation.go, pkg/registry/core/service/ipallocator.
 """
 
 from __future__ import annotations
@@ -156,37 +156,4 @@ def _free(name: str, network: ipaddress.IPv4Network, owners: Mapping[str, str]) 
             address = str(network.network_address + first + (start + step) % (last - first))
             if address not in owners:
                 return address
-    return None
-
-
-# ---- pods ----
-
-
-def select(service: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The pods of the Service's namespace that its selector matches; none without a selector.
-
-    Whether a pod is ready, and which address it has, is for the caller to see.
-    """
-    selector = service["spec"].get("selector") or {}
-    if not selector:
-        return []
-    namespace = service["metadata"]["namespace"]
-    return [
-        pod
-        for pod in pods
-        if pod["metadata"]["namespace"] == namespace
-        and selector.items() <= (pod["metadata"].get("labels") or {}).items()
-    ]
-
-
-def target_port(port: Mapping[str, Any], pod: Mapping[str, Any]) -> int | None:
-    """The number of a Service port's targetPort in a pod; None when the pod has no port of that name and protocol."""
-    target = port.get("targetPort", port["port"])
-    if isinstance(target, int):
-        return target
-    protocol = port.get("protocol") or "TCP"
-    for container in pod["spec"]["containers"]:
-        for own in container.get("ports") or []:
-            if own.get("name") == target and (own.get("protocol") or "TCP") == protocol:
-                return int(own["containerPort"])
     return None

@@ -21,14 +21,14 @@ class Owner(NamedTuple):
     """The wish of one object.
 
     source: the object of the store. reference: the ownerReference of its pods, None for a bare Pod.
-    fixed: the pods it wants by name. count, make: or a number of pods, and how to make the one called so.
+    fixed: the pods it wants by name. replicas, make: or a number of pods, and how to make the one called so.
     stem: what those names begin with. rerun: a pod that ended counts as one less (ReplicaSet), or does not (Job).
     """
 
     source: Object
     reference: Object | None
     fixed: tuple[dict[str, Any], ...] = ()
-    count: int = 0
+    replicas: int = 0
     stem: str = ""
     make: Callable[[str], dict[str, Any]] | None = None
     rerun: bool = True
@@ -77,11 +77,11 @@ def keep(owner: Owner, existing: Sequence[Existing]) -> tuple[list[Existing], li
         return _keep_by_name(owner, existing)
     own = [item for item in existing if item.owner == owner.uid and not item.leaving]
     own = [item for item in own if not (owner.rerun and item.ended)]
-    kept = _survivors(own, owner.count)
+    kept = _survivors(own, owner.replicas)
     namespace = owner.source["metadata"]["namespace"]
     used = {i.pod["metadata"]["name"] for i in existing if i.pod["metadata"]["namespace"] == namespace}
     free = (name for name in _stem_names(owner) if name not in used)
-    return kept, [owner.make(name) for name in itertools.islice(free, owner.count - len(kept))]
+    return kept, [owner.make(name) for name in itertools.islice(free, owner.replicas - len(kept))]
 
 
 def _keep_by_name(owner: Owner, existing: Sequence[Existing]) -> tuple[list[Existing], list[dict[str, Any]]]:
@@ -93,8 +93,7 @@ def _keep_by_name(owner: Owner, existing: Sequence[Existing]) -> tuple[list[Exis
             new.append(pod)
             continue
         # Labels and annotations may change while a pod runs; its place may not.
-        metadata = {**pod["metadata"]}
-        kept.append(item._replace(pod={**item.pod, "metadata": metadata}))
+        kept.append(item._replace(pod={**item.pod, "metadata": pod["metadata"]}))
     return kept, new
 
 
@@ -149,7 +148,9 @@ def _cost(pod: Object) -> int:
 # ---- the kinds ----
 
 
-def _pod(cluster: Cluster, template: Object, name: str, namespace: str, reference: Object | None, **more: Any) -> Any:
+def _pod(
+    cluster: Cluster, template: Object, name: str, namespace: str, reference: Object | None, **more: Any
+) -> dict[str, Any]:
     """A complete Pod object. more: labels to add, spec to overlay."""
     source = template.get("metadata") or {}
     spec = defaults.pod_spec({**template["spec"], **more.get("spec", {})})
@@ -186,10 +187,9 @@ def _replicas(thing: Object, cluster: Cluster, name: str, labels: Mapping[str, s
     namespace, template = thing["metadata"]["namespace"], thing["spec"]["template"]
 
     def make(pod_name: str) -> dict[str, Any]:
-        made: dict[str, Any] = _pod(cluster, template, pod_name, namespace, reference, labels=labels)
-        return made
+        return _pod(cluster, template, pod_name, namespace, reference, labels=labels)
 
-    return Owner(thing, reference, count=thing["spec"].get("replicas", 1), stem=name, make=make)
+    return Owner(thing, reference, replicas=thing["spec"].get("replicas", 1), stem=name, make=make)
 
 
 def _deployment(thing: Object, cluster: Cluster) -> Owner:
@@ -214,11 +214,10 @@ def _job(thing: Object, cluster: Cluster) -> Owner:
     }
 
     def make(pod_name: str) -> dict[str, Any]:
-        made: dict[str, Any] = _pod(cluster, spec["template"], pod_name, namespace, reference, labels=labels)
-        return made
+        return _pod(cluster, spec["template"], pod_name, namespace, reference, labels=labels)
 
     count = spec.get("completions", spec.get("parallelism", 1))
-    return Owner(thing, reference, count=count, stem=name, make=make, rerun=False)
+    return Owner(thing, reference, replicas=count, stem=name, make=make, rerun=False)
 
 
 def _stateful_set(thing: Object, cluster: Cluster) -> Owner:
