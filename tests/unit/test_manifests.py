@@ -211,6 +211,16 @@ def test_schema_agrees_with_its_oracle(thing):
     assert ours == oracle_accepts(without_nulls(thing))
 
 
+@pytest.mark.parametrize(
+    ("number", "fits"), [(2**31 - 1, True), (2**31, False), (-(2**31), True), (-(2**31) - 1, False)]
+)
+def test_numbers_must_fit_their_format(number, fits):
+    thing = {"spec": {"containers": [{"name": "c", "ports": [{"containerPort": number}]}]}}
+    findings = schema.check(thing, KINDS["Pod"].schema, controller.definitions()).findings
+    expected = [] if fits else [f"must fit into int32, which {number} does not"]
+    assert [finding.message for finding in findings] == expected
+
+
 @given(PODS)
 def test_what_is_left_after_a_check_has_the_right_types(thing):
     clean = schema.check(thing, KINDS["Pod"].schema, controller.definitions()).object

@@ -224,10 +224,11 @@ def test_who_goes_first(changes, left):
     assert survivors(4, *changes) == left
 
 
-def test_the_crowded_node_gives_first():
-    pods = pods_of(deployment(3))
+@pytest.mark.parametrize("name", ["a", "b", "c", "d", "e", "f", "g", "h"])
+def test_the_crowded_node_gives_first(name):
+    pods = pods_of(deployment(3, name))
     crowded = max(("w1", "w2"), key=[item["spec"]["nodeName"] for item in pods].count)
-    left = pods_of(deployment(2), there=running(pods))
+    left = pods_of(deployment(2, name), there=running(pods))
     assert sorted(item["spec"]["nodeName"] for item in left) == ["w1", "w2"]
     gone = next(item for item in pods if item not in left)
     assert gone["spec"]["nodeName"] == crowded
