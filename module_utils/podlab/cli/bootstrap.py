@@ -150,12 +150,18 @@ def run_apt(apt: str, args: list[str], fatal: bool) -> None:
         say(text)
 
 
-def run(command: list[str], env: dict[str, str] | None = None) -> tuple[int, str]:
-    """Run a command without input; its status and what it printed."""
+def run(command: list[str], env: dict[str, str] | None = None, hold: tuple[int, ...] = ()) -> tuple[int, str]:
+    """Run a command without input; its status and what it printed. hold: descriptors that it keeps open."""
     import subprocess
 
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        pass_fds=hold,
+        check=False,
     )
     return done.returncode, done.stdout.decode(errors="replace")
 
@@ -235,7 +241,8 @@ def make_venv(python: Python) -> None:
 
     if not os.access(ROOT, os.W_OK):
         stop(f"cannot make .venv: {ROOT} belongs to another user. Run ./lab there once as that user, or use a clone.")
-    # The lock is on the directory itself, so no file of it stays behind.
+    # The lock is on the directory itself, so no file of it stays behind. What works on .venv keeps the descriptor:
+    # when this process is killed, the next one waits until that has ended, too.
     directory = os.open(ROOT, os.O_RDONLY)
     try:
         fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -249,10 +256,10 @@ def make_venv(python: Python) -> None:
             say("requirements.lock has changed, or the directory was moved: making .venv again")
         say(f"making .venv with {python.path} ({python.version[0]}.{python.version[1]}), once, half a minute or so")
         remove_venv()
-        status, output = run([python.path, "-I", "-m", "venv", VENV])
+        status, output = run([python.path, "-I", "-m", "venv", VENV], hold=(directory,))
         if status != 0:
             stop(f"cannot make .venv:\n{tail(output)}")
-        install_lock()
+        install_lock(directory)
         link_podlab()
         write_stamp()
     finally:
@@ -271,15 +278,17 @@ def remove_venv() -> None:
         shutil.rmtree(VENV)
 
 
-def install_lock() -> None:
-    """pip install of the lock: exact versions, files of known digest, nothing built."""
+def install_lock(hold: int) -> None:
+    """pip install of the lock: exact versions, files of known digest, nothing built. hold: stays open in pip."""
     import subprocess
 
     total = sum("==" in line for line in read(LOCK).splitlines())
     pip = [os.path.join(VENV, "bin", "python"), "-I", "-m", "pip", "install"]
     options = ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--no-deps", "--only-binary=:all:"]
     command = [*pip, *options, "--require-hashes", "-r", LOCK]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(hold,)
+    )
     lines, fetched = [], 0
     assert child.stdout is not None
     for raw in child.stdout:
