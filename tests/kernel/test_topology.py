@@ -181,7 +181,9 @@ def test_addresses_of_one_network(run_module: Run) -> None:
         run_ok(run_module, **with_addresses("10.0.0.3/24"))
         found = json.loads(sh("ip", "-j", "-4", "-n", "red", "address", "show", "dev", "v0"))
         assert [each["local"] for each in found[0]["addr_info"]] == ["10.0.0.3"]
-        run_ok(run_module, **with_addresses())
+        run_ok(run_module, **with_addresses("10.0.0.3/24", "10.0.0.4/24"))
+        first = {"netns": "red", "dev": "v0", "address": "10.0.0.3/24", "state": "absent"}
+        run_ok(run_module, **with_addresses(), addresses=[first])
     down(run_module, namespaces=NETNS)
 
 

@@ -173,6 +173,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {"state": "absent", **one(**UPLINK)},
         ["ip link delete up", "ip netns delete red", "ip netns delete blue"],
     ),
+    "what is inside namespaces goes with them": (
+        veth(),
+        {"state": "absent", **veth()},
+        ["ip netns delete red", "ip netns delete blue"],
+    ),
+    "a port is free when its bridge is gone": (
+        {"namespaces": NETNS, "links": [BRIDGE, PORT]},
+        {"namespaces": NETNS, "links": [{**BRIDGE, "state": "absent"}, {**VETH, "master": ""}]},
+        ["ip -n red link delete br0"],
+    ),
     "addresses are the whole list": (
         veth(addresses=["10.0.0.1/24", "10.1.0.1/24"]),
         veth(addresses=["10.1.0.1/24"]),
@@ -187,6 +197,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
         {**veth(addresses=["10.0.0.1/24"]), "addresses": [{"netns": "red", "dev": "v0", "address": "10.9.0.1/32"}]},
         {**veth(addresses=[]), "addresses": [{"netns": "red", "dev": "v0", "address": "10.9.0.1/32"}]},
         ["ip -n red address delete 10.0.0.1/24 dev v0"],
+    ),
+    "the later addresses of a network go first": (
+        veth(addresses=["10.0.0.1/24", "10.0.0.2/24"]),
+        veth(addresses=[]),
+        ["ip -n red address delete 10.0.0.2/24 dev v0", "ip -n red address delete 10.0.0.1/24 dev v0"],
     ),
     "address with another flag": (
         {**veth(), "addresses": [{"netns": "red", "dev": "v0", "address": "10.9.0.1/24"}]},
@@ -235,6 +250,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
             "ip -n red -6 route replace default via fd00::1 dev v0 onlink",
             "ip -n red route replace unreachable 10.8.0.0/16 metric 7",
         ],
+    ),
+    "IPv6 routes have no scope": (
+        {
+            **veth(addresses=["fd00::1/64"]),
+            "routes": [{"netns": "red", "dst": "fd01::/64", "dev": "v0", "scope": "link"}],
+        },
+        {**veth(), "routes": [{"netns": "red", "dst": "fd01::/64", "dev": "v0", "scope": "link"}]},
+        [],
     ),
     "route with another next hop": (
         {**veth(addresses=["10.0.0.1/24"]), "routes": [{"netns": "red", "dst": "10.9.0.0/24", "via": "10.0.0.2"}]},

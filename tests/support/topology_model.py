@@ -145,6 +145,8 @@ class Model:
     def route_set(self, netns: str, **route: Any) -> None:
         space = self.have[netns]
         new = Route(**{"scope": "global" if route.get("via") else "link", **route})
+        if ":" in new.dst:
+            new = new._replace(scope="global")
         space.routes[:] = [old for old in space.routes if (old.dst, old.metric) != (new.dst, new.metric)]
         space.routes.append(new._replace(dev=new.dev or self._way(space, new.via)))
 
