@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from typing import Callable
 
 import pytest
 
 from podlab.errors import PodlabError
 from podlab.linux import elf
 from podlab.runtime import pause, pause_source
+from support.waiting import running, until
 
 pytestmark = pytest.mark.kernel
 needs_compiler = pytest.mark.skipif(not pause.compiler(), reason="builds pause: needs a C compiler")
@@ -49,7 +46,7 @@ def test_it_is_built_once(binary: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_0(binary: str, number: signal.Signals) -> None:
-    with running([binary]) as process:
+    with running([binary], env={}) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == "Warning: pause should be the first process\n"
         wait_until_it_sleeps(process.pid)
@@ -61,7 +58,7 @@ def test_a_signal_ends_it_with_0(binary: str, number: signal.Signals) -> None:
 
 def test_memory_of_one_more_pause(binary: str) -> None:
     """Beside the page of text that all share, only its stack is its own."""
-    with running([binary]) as process:
+    with running([binary], env={}) as process:
         wait_until_it_sleeps(process.pid)
         rollup = pathlib.Path(f"/proc/{process.pid}/smaps_rollup").read_text()
         own = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(("Pss_Anon", "Pss_File")))
@@ -117,24 +114,6 @@ def test_other_compilers_build_it_too(compiler: str, tmp_path: pathlib.Path) -> 
     (tmp_path / "pause.c").write_text(pause_source.SOURCE)
     subprocess.run(pause.compile_command(program, f"{tmp_path}/pause.c", f"{tmp_path}/pause"), check=True)
     assert subprocess.run([f"{tmp_path}/pause", "-v"], check=True, capture_output=True).stdout.startswith(b"pause.c")
-
-
-@contextlib.contextmanager
-def running(argv: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """The process, killed at the end whatever happened."""
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env={"PATH": os.environ["PATH"]}) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def until(condition: Callable[[], bool], otherwise: str) -> None:
-    """Wait for what the kernel shows in /proc but sends no event for; 10 s at most."""
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, otherwise
-        os.sched_yield()
 
 
 def wait_until_it_sleeps(pid: int) -> None:

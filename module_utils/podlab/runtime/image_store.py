@@ -66,6 +66,8 @@ def locked() -> Iterator[None]:
         finally:
             _held = False
             os.umask(umask)
+            # Said, not left to close(2): a process forked meanwhile has the descriptor too.
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 @contextlib.contextmanager
