@@ -45,7 +45,7 @@ def apply(steps: Iterable[Step]) -> list[Step]:
         except (OSError, PodlabError) as error:
             details = dict(getattr(error, "details", {}))
             details.update(
-                failed=step.typed(),
+                failed_command=step.typed(),
                 completed=[done.typed() for done in todo[:number]],
                 remaining=[rest.typed() for rest in todo[number + 1 :]],
             )

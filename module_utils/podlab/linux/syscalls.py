@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 
 CLONE_NEWTIME = 0x00000080
@@ -79,7 +78,7 @@ _NUMBERS = {
     "aarch64": (41, 90, 91, 220, 219),
 }
 try:
-    _SYS_PIVOT_ROOT, _SYS_CAPGET, _SYS_CAPSET, _SYS_CLONE, _SYS_KEYCTL = _NUMBERS[platform.machine()]
+    _SYS_PIVOT_ROOT, _SYS_CAPGET, _SYS_CAPSET, _SYS_CLONE, _SYS_KEYCTL = _NUMBERS[os.uname().machine]
 except KeyError:
     _SYS_PIVOT_ROOT = _SYS_CAPGET = _SYS_CAPSET = _SYS_CLONE = _SYS_KEYCTL = -1
 
@@ -97,7 +96,7 @@ def _check(result: int, name: str, *about: object) -> int:
 
 def _syscall(name: str, number: int, *args: object) -> int:
     if number < 0:
-        raise OSError(38, f"{name}: no system call number known for {platform.machine()}")
+        raise OSError(38, f"{name}: no system call number known for {os.uname().machine}")
     words = [ctypes.c_long(arg) if isinstance(arg, int) else arg for arg in args]
     return _check(_libc.syscall(ctypes.c_long(number), *words), name)
 

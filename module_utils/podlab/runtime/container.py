@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import signal
 import stat
@@ -14,6 +13,7 @@ from ..kube import env as kube_env
 from ..linux import cgroup, syscalls
 from ..linux.mount import overlay_options
 from . import enter, paths, rootmounts
+from .digest import hexdigest
 from .rootmounts import RootMount
 
 TERMINATION_LIMIT = 4096
@@ -39,7 +39,7 @@ class Started(NamedTuple):
 
 def container_id(uid: str, name: str, run: int) -> str:
     """64 hex digits; the same for the same pod, container and restart count."""
-    return hashlib.sha256(f"{uid}/{name}/{run}".encode()).hexdigest()
+    return hexdigest(f"{uid}/{name}/{run}")
 
 
 def cgroup_values(resources: Mapping[str, Any]) -> cgroup.Values:

@@ -18,7 +18,7 @@ from ..errors import PodlabError
 from ..kube import env as kube_env
 from ..linux import cgroup, process, syscalls
 from . import container as capsule
-from . import enter, node, paths
+from . import enter, entry, paths
 from .files import read_json
 
 # Joined after the network's; the PID namespace counts for the child, the mount namespace brings the root with it.
@@ -98,7 +98,7 @@ def _join(
     if streams.fds:
         for fd in streams.fds:
             os.close(fd)
-    return node._exit_code(os.waitpid(child, 0)[1])
+    return entry.exit_code(os.waitpid(child, 0)[1])
 
 
 def _become_command(
@@ -152,7 +152,7 @@ def _with_streams(record: Mapping[str, Any], inside: Callable[[Streams], int], s
     theirs = (pipes[0][0], pipes[1][1], pipes[2][1])
     ours = (pipes[0][1], pipes[1][0], pipes[2][0])
 
-    child = _fork(lambda: node.run_inside(record, lambda: inside(Streams(theirs, None))), ours)
+    child = _fork(lambda: entry.run_inside(record, lambda: inside(Streams(theirs, None))), ours)
     for fd in theirs:
         os.close(fd)
     routes = {ours[1]: 1, ours[2]: 2}
@@ -161,7 +161,7 @@ def _with_streams(record: Mapping[str, Any], inside: Callable[[Streams], int], s
     else:
         os.close(ours[0])
     _pump(routes, {ours[1], ours[2]})
-    return node._exit_code(os.waitpid(child, 0)[1])
+    return entry.exit_code(os.waitpid(child, 0)[1])
 
 
 def _fork(body: Callable[[], int], unused: Sequence[int]) -> int:
@@ -210,11 +210,11 @@ def _write_all(fd: int, data: bytes) -> bool:
 
 def _with_terminal(record: Mapping[str, Any], inside: Callable[[Streams], int]) -> int:
     ours, theirs = socket.socketpair()
-    child = _fork(lambda: node.run_inside(record, lambda: inside(Streams(None, theirs))), (ours.fileno(),))
+    child = _fork(lambda: entry.run_inside(record, lambda: inside(Streams(None, theirs))), (ours.fileno(),))
     theirs.close()
     data, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
     if not data:
-        return node._exit_code(os.waitpid(child, 0)[1])
+        return entry.exit_code(os.waitpid(child, 0)[1])
     master = array.array("i", ancillary[0][2][:4])[0]
     ours.close()
     raw = os.isatty(0)
@@ -229,7 +229,7 @@ def _with_terminal(record: Mapping[str, Any], inside: Callable[[Streams], int]) 
         if before:
             termios.tcsetattr(0, termios.TCSADRAIN, before)
     os.close(master)
-    return node._exit_code(os.waitpid(child, 0)[1])
+    return entry.exit_code(os.waitpid(child, 0)[1])
 
 
 def _copy_size(master: int) -> None:

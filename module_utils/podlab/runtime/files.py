@@ -40,3 +40,28 @@ def read_json(path: str, default: Any = None) -> Any:
         return json.loads(text) if text else default
     except ValueError:
         return default
+
+
+def remove_tree(path: str) -> None:
+    """Remove the directory and all below it, never through a link; nothing there is fine.
+
+    shutil.rmtree does the same, and brings every archive format there is into a supervisor's memory.
+    """
+    try:
+        walk = os.fwalk(path, topdown=False, follow_symlinks=False)
+        for _, directories, names, fd in walk:
+            for name in names:
+                os.unlink(name, dir_fd=fd)
+            for name in directories:
+                _remove_entry(name, fd)
+        os.rmdir(path)
+    except FileNotFoundError:
+        return
+
+
+def _remove_entry(name: str, fd: int) -> None:
+    try:
+        os.rmdir(name, dir_fd=fd)
+    except NotADirectoryError:
+        # A link to a directory.
+        os.unlink(name, dir_fd=fd)

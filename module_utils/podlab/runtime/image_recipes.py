@@ -76,7 +76,7 @@ RECIPES = (
             # getaddrinfo(3) of a static glibc reads it too; without the file old versions ask no DNS server.
             "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
         },
-        links={"/usr/bin/env": "../../bin/busybox"},
+        links={"/usr/bin/env": "../../bin/busybox", "/var/run": "../run"},
         directories={
             "/root": 0o700,
             "/home": 0o755,
@@ -126,8 +126,8 @@ RECIPES = (
         from_machine=True,
         binaries=("/usr/sbin/dnsmasq",),
         files={
-            # As a container: no daemon, log to stderr, no change of user (that takes CAP_NET_ADMIN, which no pod has).
-            "/etc/dnsmasq.conf": "keep-in-foreground\nlog-facility=-\nuser=root\n",
+            # As a container: no daemon, log to stderr, no pid file, no change of user (that takes CAP_NET_ADMIN, which no pod has).
+            "/etc/dnsmasq.conf": "keep-in-foreground\nlog-facility=-\nuser=root\npid-file=\n",
         },
         directories={"/var/lib/misc": 0o755},
     ),

@@ -6,26 +6,27 @@ the search go round. Source: containernetworking/plugins, plugins/ipam/host-loca
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import socket
 import struct
-from typing import Iterator
-
 from ..errors import PodlabError
 
 _LAST = "last_reserved_ip.0"
 
 
-@contextlib.contextmanager
-def _locked(directory: str) -> Iterator[None]:
-    fd = os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
+class _Locked:
+    """The store's own lock, as the plugin takes it: flock(2) on the file `lock`."""
+
+    def __init__(self, directory: str) -> None:
+        self.path = f"{directory}/lock"
+
+    def __enter__(self) -> None:
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
 
 
 def _number(address: str) -> int:
@@ -50,7 +51,7 @@ def allocate(directory: str, pod_cidr: str, gateway: str, container_id: str, ifn
     Raises PodlabError when the range is used up.
     """
     first, last = _range(pod_cidr)
-    with _locked(directory):
+    with _Locked(directory):
         start = _last_reserved(directory, first - 1)
         for offset in range(1, last - first + 2):
             number = first + (start - first + offset) % (last - first + 1)
@@ -82,7 +83,7 @@ def _reserve(directory: str, address: str, container_id: str, ifname: str) -> bo
 
 def release(directory: str, container_id: str) -> None:
     """Give back every address of the container; none is no error (CNI DEL is idempotent)."""
-    with _locked(directory):
+    with _Locked(directory):
         for name in os.listdir(directory):
             if name[:1].isdigit() and holder(directory, name) == container_id:
                 os.unlink(f"{directory}/{name}")

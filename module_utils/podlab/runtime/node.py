@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from typing import Any, Callable, Mapping, NamedTuple
 
 from ..errors import PodlabError
@@ -18,9 +17,7 @@ from . import paths
 from .files import write_json, write_text
 from .pause import pause_binary
 
-# Joined in this order: the mount namespace last, since the others are opened through the machine's /proc.
 NODE_FILES = ("hostname", "hosts", "resolv.conf")
-JOINED = ("cgroup", "ipc", "uts", "net", "pid", "mnt")
 
 
 class Mounted(NamedTuple):
@@ -97,7 +94,7 @@ def create(cluster: str, node: Mapping[str, Any], files: Mapping[str, str]) -> d
         netns = os.open(f"/run/netns/{paths.node_netns(name)}", os.O_RDONLY | os.O_CLOEXEC)
         syscalls.setns(netns, syscalls.CLONE_NEWNET)
         # Into the node's cgroup first: a cgroup namespace has its root where its maker was.
-        hierarchies.attach(cgroup_path, os.getpid())
+        hierarchies.attach(cgroup_path, 0)
         syscalls.unshare(
             syscalls.CLONE_NEWCGROUP | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
         )
@@ -253,58 +250,3 @@ def _in_child(body: Callable[[Callable[[int], None]], None]) -> int:
 
 def _send(fd: int, text: str) -> None:
     os.write(fd, text.encode()[:4096])
-
-
-def enter(record: Mapping[str, Any]) -> None:
-    """Join the node's namespaces and cgroup; children forked afterwards are in its PID namespace.
-
-    record: the node's node.json. Raises PodlabError when the node is not running.
-    The process must be single-threaded (setns(2) refuses a mount namespace otherwise).
-    """
-    pid = record["pid"]
-    fds = []
-    for name in JOINED:
-        try:
-            fds.append((os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), syscalls.NAMESPACES[name]))
-        except OSError:
-            break
-    # Compared after the descriptors are open: a pid that was reused in between is noticed.
-    if len(fds) < len(JOINED) or not process.alive(pid, record["start"]):
-        raise PodlabError(f"Node {record['name']} is not running. Bring it back: ./lab up")
-    hierarchies = cgroup.detect()
-    hierarchies.attach(f"{paths.node_cgroup(record['cluster'], record['name'])}/init", os.getpid())
-    for fd, flag in fds:
-        syscalls.setns(fd, flag)
-        os.close(fd)
-
-
-def run_inside(record: Mapping[str, Any], body: Callable[[], int]) -> int:
-    """Run body in a process of the node (its PID namespace included); return its exit code."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    outer = os.fork()
-    if outer == 0:
-        code = 255
-        try:
-            enter(record)
-            inner = os.fork()
-            if inner == 0:
-                os._exit(_guarded(body))
-            code = _exit_code(os.waitpid(inner, 0)[1])
-        except PodlabError as error:
-            print(f"podlab: {error}", file=sys.stderr, flush=True)
-        finally:
-            os._exit(code)
-    return _exit_code(os.waitpid(outer, 0)[1])
-
-
-def _guarded(body: Callable[[], int]) -> int:
-    try:
-        return body()
-    except (PodlabError, OSError) as error:
-        print(f"podlab: {error}", file=sys.stderr, flush=True)
-        return 255
-
-
-def _exit_code(status: int) -> int:
-    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

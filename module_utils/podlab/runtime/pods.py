@@ -14,6 +14,7 @@ from ..errors import PodlabError
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
 from . import ipam, lab, paths, sandbox, zygote
+from .crilog import timestamp
 from .files import read_json, write_json
 from .pause import pause_binary
 
@@ -82,8 +83,9 @@ def ask_to_go(cluster: str, uid: str, grace: int | None) -> int:
     record = read_json(f"{directory}/supervisor.json", {"pid": 0, "start": 0})
     if not process.alive(record["pid"], record["start"]):
         return -1
-    if grace is not None:
-        write_json(f"{directory}/delete.json", {"grace": grace})
+    # Noted before the signal: from now on every reader sees a pod that is going.
+    wanted = {"deletionTimestamp": timestamp(), **({} if grace is None else {"grace": grace})}
+    write_json(f"{directory}/delete.json", wanted)
     fd = syscalls.pidfd_open(record["pid"])
     process.kill(record["pid"], record["start"], signal.SIGTERM)
     return fd

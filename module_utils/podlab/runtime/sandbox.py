@@ -6,9 +6,7 @@ Runs inside the node (its mount, network and PID namespaces). Sources: container
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import shutil
 import signal
 import struct
 from typing import Any, Mapping, NamedTuple, NoReturn
@@ -19,6 +17,8 @@ from ..linux import cgroup, process, syscalls
 from ..linux.netlink import Netlink
 from . import crilog, enter, ipam, paths
 from .container import cgroup_values
+from .digest import hexdigest
+from .files import remove_tree
 
 SHM_SIZE = 67108864
 SANDBOX_OOM_SCORE = -998
@@ -44,7 +44,7 @@ class Sandbox(NamedTuple):
 
 def sandbox_id(uid: str, attempt: int) -> str:
     """64 hex digits, as containerd's; the same for the same pod and attempt."""
-    return hashlib.sha256(f"{uid}/sandbox/{attempt}".encode()).hexdigest()
+    return hexdigest(f"{uid}/sandbox/{attempt}")
 
 
 def veth_name(identity: str) -> str:
@@ -258,7 +258,7 @@ def remove_files(config: Mapping[str, Any]) -> None:
             if error.errno != errno.EINVAL:
                 raise
     for directory in (data, _log_dir(config), paths.pod_dir(config["cluster"], config["uid"])):
-        shutil.rmtree(directory, ignore_errors=True)
+        remove_tree(directory)
 
 
 def _log_dir(config: Mapping[str, Any]) -> str:

@@ -63,8 +63,9 @@ def read_pods(cluster: str) -> list[dict[str, Any]]:
         status = read_json(f"{directory}/status.json", {"phase": "Pending"})
         if not alive and status.get("phase") not in ("Succeeded", "Failed"):
             status = _lost(status)
-        if status.get("deletionTimestamp"):
-            pod["metadata"]["deletionTimestamp"] = status["deletionTimestamp"]
+        going = read_json(f"{directory}/delete.json", {}).get("deletionTimestamp")
+        if going and alive:
+            status["deletionTimestamp"] = pod["metadata"]["deletionTimestamp"] = going
         found.append({"pod": pod, "status": status, "alive": alive, "supervisor": record})
     return sorted(found, key=lambda item: (item["pod"]["metadata"]["namespace"], item["pod"]["metadata"]["name"]))
 

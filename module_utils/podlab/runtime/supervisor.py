@@ -16,7 +16,7 @@ from typing import Any, Callable, Mapping
 from ..errors import PodlabError
 from ..kube import podstatus
 from ..kube.backoff import CAP, BackOff, message, restarts
-from ..linux import cgroup, syscalls
+from ..linux import cgroup, cgroup_end, cgroup_read, syscalls
 from . import container as capsule
 from . import paths, sandbox
 from .crilog import Log, timestamp
@@ -26,6 +26,8 @@ CHUNK = 65536
 MINIMUM_GRACE = 1.0
 SANDBOX_RETRY = 10.0
 SUPERVISOR_OOM_SCORE = -999
+# Loaded now: a supervisor outlives the files that it was started from.
+PRELOADED = (cgroup_end, cgroup_read)
 
 
 class Run:
@@ -301,7 +303,7 @@ class Supervisor:
         asked = read_json(f"{self.directory}/delete.json", {})
         grace = max(MINIMUM_GRACE, float(asked.get("grace", self.config["grace"]))) if asked.get("grace") != 0 else 0.0
         if not self.deletion:
-            self.deletion = timestamp()
+            self.deletion = asked.get("deletionTimestamp") or timestamp()
             self.timers.clear()
             for run in self.runs:
                 run.restarts = False

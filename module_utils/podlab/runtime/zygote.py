@@ -14,9 +14,8 @@ import struct
 import sys
 from typing import Any, Mapping, NoReturn
 
-from ..errors import PodlabError
 from ..linux import cgroup, process, syscalls
-from . import enter, node, paths
+from . import enter, entry, paths
 from .files import write_json
 from .supervisor import SUPERVISOR_OOM_SCORE, Supervisor
 
@@ -31,8 +30,8 @@ def main() -> None:
     gc.disable()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    clusters = {config["uid"]: config["cluster"] for entry in work["nodes"] for config in entry["pods"]}
-    starters = [_fork_node(entry, work["pause"], theirs, ours) for entry in work["nodes"]]
+    clusters = {config["uid"]: config["cluster"] for part in work["nodes"] for config in part["pods"]}
+    starters = [_fork_node(part, work["pause"], theirs, ours) for part in work["nodes"]]
     theirs.close()
     _collect(ours, clusters)
     for pid in starters:
@@ -55,7 +54,7 @@ def _collect(ours: socket.socket, clusters: Mapping[str, str]) -> None:
             print(json.dumps(said), flush=True)
 
 
-def _fork_node(entry: Mapping[str, Any], pause: str, theirs: socket.socket, ours: socket.socket) -> int:
+def _fork_node(work: Mapping[str, Any], pause: str, theirs: socket.socket, ours: socket.socket) -> int:
     """In a child that has entered the node: one supervisor per pod. Returns the child's pid."""
     child = os.fork()
     if child:
@@ -63,19 +62,20 @@ def _fork_node(entry: Mapping[str, Any], pause: str, theirs: socket.socket, ours
     code = 1
     try:
         ours.close()
-        node.enter(entry["record"])
+        entry.enter(work["record"])
         # One more fork, so that the supervisors' parent is of the node and they become children of its PID 1.
         middle = os.fork()
         if middle == 0:
-            for config in entry["pods"]:
+            for config in work["pods"]:
                 if os.fork() == 0:
                     _supervise(config, pause, theirs)
             os._exit(0)
         os.waitpid(middle, 0)
         code = 0
-    except (OSError, PodlabError) as error:
-        for config in entry["pods"]:
-            theirs.send(json.dumps({"uid": config["uid"], "error": str(error)}).encode())
+    except BaseException as error:
+        for config in work["pods"]:
+            text = f"its supervisor could not be started: {error}"
+            theirs.send(json.dumps({"uid": config["uid"], "error": text}).encode())
     finally:
         os._exit(code)
 
@@ -104,13 +104,22 @@ def _supervise(config: Mapping[str, Any], pause: str, theirs: socket.socket) -> 
         theirs.send(json.dumps({"uid": config["uid"], "hello": True}).encode())
         Supervisor(config, pause, tell).run()
     except BaseException as error:
-        write_json(f"{paths.pod_dir(config['cluster'], config['uid'])}/crash.json", {"error": repr(error)})
+        write_json(f"{paths.pod_dir(config['cluster'], config['uid'])}/crash.json", {"error": repr(error), "at": _trail(error)})
         try:
             tell(f"the supervisor ended: {error!r}")
         except OSError:
             pass
         os._exit(1)
     os._exit(0)
+
+
+def _trail(error: BaseException) -> list[str]:
+    """Where it happened, without the traceback module: that would stay in every supervisor's memory."""
+    found, frame = [], error.__traceback__
+    while frame:
+        found.append(f"{os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}")
+        frame = frame.tb_next
+    return found
 
 
 def single_tree(every: cgroup.Hierarchies) -> cgroup.Hierarchies:
