@@ -95,10 +95,14 @@ def test_install_is_one_quiet_apt_call(
 
 def test_service_of_a_new_package_does_not_start_at_boot(lab: types.ModuleType, tmp_path: pathlib.Path) -> None:
     add_apt(tmp_path)
-    log = tmp_path / "systemctl.log"
-    add_program(tmp_path, "systemctl", f'#!/bin/sh\necho "$*" >> {log}\n')
+    log = tmp_path / "services.log"
+    for name in ("deb-systemd-helper", "update-rc.d"):
+        add_program(tmp_path, name, f'#!/bin/sh\necho "{name} $*" >> {log}\n')
     lab.install([need for need in lab.TESTS if need.package in ("docker-registry", "skopeo")])
-    assert log.read_text() == "--quiet disable docker-registry.service\n"
+    assert log.read_text().splitlines() == [
+        "deb-systemd-helper disable docker-registry.service",
+        "update-rc.d docker-registry disable",
+    ]
 
 
 def test_old_package_lists_do_not_stop_an_install(

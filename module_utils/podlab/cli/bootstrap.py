@@ -20,6 +20,7 @@ STAMP = os.path.join(VENV, "podlab.stamp")
 OLDEST = (3, 11)
 # Not on a user's PATH, but where half of what is looked for is.
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
+CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 
 
 def say(text: str) -> None:
@@ -31,9 +32,6 @@ def stop(text: str) -> NoReturn:
     """End with one message."""
     say(text)
     sys.exit(1)
-
-
-# -- what the machine must have ------------------------------------------------------------------------------------
 
 
 def program(*names: str) -> str | None:
@@ -49,13 +47,13 @@ def program(*names: str) -> str | None:
 class Need(NamedTuple):
     """A package, what is probed for, and why podlab needs it.
 
-    unit: the service that the package would start at boot; podlab runs its own and leaves that one off.
+    service: what the package would start at boot; podlab runs its own and leaves that one off.
     """
 
     package: str
     found: Callable[[], str | None]
     why: str
-    unit: str = ""
+    service: str = ""
 
 
 BASE = (
@@ -81,10 +79,17 @@ TESTS = (
         "docker-registry",
         lambda: program("docker-registry"),
         "docker-registry: the registry on loopback that tests pull from",
-        unit="docker-registry.service",
+        service="docker-registry",
     ),
     Need("tcpdump", lambda: program("tcpdump"), "tcpdump: tests watch packets"),
 )
+APT_ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "APT_LISTCHANGES_FRONTEND": "none",
+    "NEEDRESTART_SUSPEND": "1",
+    "RUNLEVEL": "1",
+    "PREVLEVEL": "N",
+}
 # Tasks that look at text only: they work for any user, on any machine with the right Python.
 NO_PACKAGES = ("", "validate", "rules", "lint")
 
@@ -96,9 +101,6 @@ def needs_of(task: str) -> tuple[Need, ...]:
     if task.startswith("demo") or task == "bench":
         return (*BASE, *LESSONS)
     return (*BASE, *TESTS) if task.startswith("test") else BASE
-
-
-# -- installing packages -------------------------------------------------------------------------------------------
 
 
 def install(missing: list[Need]) -> None:
@@ -118,10 +120,17 @@ def install(missing: list[Need]) -> None:
     # Lists that cannot be refreshed (one dead source among many) may still be good enough.
     run_apt(apt, ["update", "-q"], fatal=False)
     run_apt(apt, ["install", "-y", "-q", "--no-install-recommends", *names], fatal=True)
-    systemctl = program("systemctl")
     for need in missing:
-        if need.unit and systemctl:
-            run([systemctl, "--quiet", "disable", need.unit])
+        if need.service:
+            leave_off(need.service)
+
+
+def leave_off(service: str) -> None:
+    """Keep a service from starting at boot: with systemd, with System V init, also where neither runs now."""
+    for command in (["deb-systemd-helper", "disable", f"{service}.service"], ["update-rc.d", service, "disable"]):
+        path = program(command[0])
+        if path:
+            run([path, *command[1:]])
 
 
 def run_apt(apt: str, args: list[str], fatal: bool) -> None:
@@ -130,19 +139,8 @@ def run_apt(apt: str, args: list[str], fatal: bool) -> None:
     Package scripts start services when /run/systemd/system is there, or through invoke-rc.d, which looks at the
     run level. In a mount namespace of its own the first is hidden; nothing is left behind, whatever happens.
     """
-    quiet = {
-        "DEBIAN_FRONTEND": "noninteractive",
-        "APT_LISTCHANGES_FRONTEND": "none",
-        "NEEDRESTART_SUSPEND": "1",
-        "RUNLEVEL": "1",
-        "PREVLEVEL": "N",
-    }
     command = [apt, "-o", "DPkg::Lock::Timeout=300", *args]
-    unshare = program("unshare")
-    if unshare and os.path.isdir("/run/systemd/system"):
-        hide = 'mount -t tmpfs -o mode=755 podlab /run/systemd && exec "$@"'
-        command = [unshare, "--mount", "sh", "-c", hide, "sh", *command]
-    status, output = run(command, env={**os.environ, **quiet})
+    status, output = run(command, env={**os.environ, **APT_ENVIRONMENT}, before=hide_systemd)
     if status != 0:
         text = f"apt-get {args[0]} failed:\n{tail(output)}"
         if fatal:
@@ -150,8 +148,29 @@ def run_apt(apt: str, args: list[str], fatal: bool) -> None:
         say(text)
 
 
-def run(command: list[str], env: dict[str, str] | None = None, hold: tuple[int, ...] = ()) -> tuple[int, str]:
-    """Run a command without input; its status and what it printed. hold: descriptors that it keeps open."""
+def hide_systemd() -> None:
+    """Leave for a mount namespace of our own, in which systemd does not seem to run (unshare(2), mount(2)).
+
+    Where that is not allowed nothing is hidden: a new package's service may then start, as it does for anyone.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    if os.path.isdir("/run/systemd/system") and libc.unshare(CLONE_NEWNS) == 0:
+        libc.mount(b"none", b"/", None, ctypes.c_ulong(MS_REC | MS_PRIVATE), None)
+        libc.mount(b"podlab", b"/run/systemd", b"tmpfs", ctypes.c_ulong(0), None)
+
+
+def run(
+    command: list[str],
+    env: dict[str, str] | None = None,
+    hold: tuple[int, ...] = (),
+    before: Callable[[], None] | None = None,
+) -> tuple[int, str]:
+    """Run a command without input; its status and what it printed.
+
+    hold: descriptors that it keeps open. before: called in the child, before the command takes over.
+    """
     import subprocess
 
     done = subprocess.run(
@@ -161,6 +180,7 @@ def run(command: list[str], env: dict[str, str] | None = None, hold: tuple[int, 
         stderr=subprocess.STDOUT,
         env=env,
         pass_fds=hold,
+        preexec_fn=before,
         check=False,
     )
     return done.returncode, done.stdout.decode(errors="replace")
@@ -169,9 +189,6 @@ def run(command: list[str], env: dict[str, str] | None = None, hold: tuple[int, 
 def tail(text: str) -> str:
     """The last lines, indented: where programs say what went wrong."""
     return "\n".join(f"  {line}" for line in text.splitlines()[-15:])
-
-
-# -- .venv ---------------------------------------------------------------------------------------------------------
 
 
 class Python(NamedTuple):
@@ -325,9 +342,6 @@ def write_stamp() -> None:
     with open(STAMP + ".new", "w", encoding="utf-8") as file:
         file.write(stamp())
     os.replace(STAMP + ".new", STAMP)
-
-
-# -- main ----------------------------------------------------------------------------------------------------------
 
 
 def prepare(task: str) -> None:
