@@ -124,7 +124,10 @@ def test_busybox_finds_names_over_dns_with_the_search_path(container: Callable[.
     busybox.run("sh", "-c", "mkdir -p /www; echo found me >/www/index.html")
     entry = server.image.config["Entrypoint"]
     options = ("--no-resolv", "--no-hosts", "--addn-hosts=/etc/lab-hosts", "--local=/cluster.local/")
-    with running(server.argv(*entry, *options)) as dns, running(busybox.argv("httpd", "-f", "-h", "/www")):
+    with (
+        running(server.argv(*entry, *options)) as dns,
+        running(busybox.argv("httpd", "-f", "-p", "127.0.0.1:80", "-h", "/www")),
+    ):
         assert dns.stderr is not None
         lines = iter(dns.stderr.readline, "")
         assert any("started" in line for line in lines)

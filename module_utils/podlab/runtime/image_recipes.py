@@ -126,7 +126,7 @@ RECIPES = (
         from_machine=True,
         binaries=("/usr/sbin/dnsmasq",),
         files={
-            # As a container: no daemon, log to stderr, no pid file, no change of user (that takes CAP_NET_ADMIN, which no pod has).
+            # As a container: no daemon, no pid file, log to stderr, stay root (else it needs CAP_NET_ADMIN).
             "/etc/dnsmasq.conf": "keep-in-foreground\nlog-facility=-\nuser=root\npid-file=\n",
         },
         directories={"/var/lib/misc": 0o755},
