@@ -10,216 +10,8 @@ import pytest
 from podlab import prereq, prereq_checks, prereq_kernel
 from podlab.errors import PodlabError
 from podlab.linux.kernelconfig import KernelConfig
-from podlab.prereq_facts import (
-    EFFECTS,
-    INIT,
-    JOIN,
-    KIND_NODE,
-    MACHINE,
-    PROGRAMS,
-    ROLES,
-    SYSCTLS,
-    TRACES,
-    Facts,
-    Wanted,
-)
-
-OPTIONS = {option.name: "y" for option in prereq_kernel.OPTIONS}
-
-GOOD = Facts(
-    euid=0,
-    capabilities=(1 << 41) - 1,
-    cpus=4,
-    memory_mb=8000,
-    release="6.12.9-amd64",
-    hostname="node1",
-    hostname_resolves=True,
-    programs=frozenset(PROGRAMS),
-    config=KernelConfig("/proc/config.gz", OPTIONS),
-    traces=frozenset(),
-    effects=dict.fromkeys(EFFECTS, ""),
-    cgroup_version=2,
-    controllers=dict.fromkeys(["cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids", "hugetlb", "io"], 1),
-    swaps=(),
-    sysctls={**dict.fromkeys(SYSCTLS, "1"), "net/netfilter/nf_conntrack_max": "262144"}
-    | {f"fs/inotify/max_user_{name}": "524288" for name in ("instances", "watches")}
-    | {f"user/max_{name}_namespaces": "96000" for name in ("net", "mnt", "pid")},
-    listening=frozenset({22}),
-    existing=frozenset(),
-    firewalld=False,
-    environment={},
-    store="/var/lib/podlab",
-    free_mb=9000,
-    free_inodes=900_000,
-)
-PROXY = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "localhost,10.96.0.0/12"}
-V1 = {
-    "cgroup_version": 1,
-    "controllers": dict.fromkeys(["cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"], 3),
-}
-
-
-def sysctl(name: str, value: str) -> dict[str, Any]:
-    return {"sysctls": {**GOOD.sysctls, name: value}}
-
-
-def without(option: str) -> KernelConfig:
-    return KernelConfig("/boot/config", {name: "m" for name in OPTIONS if name != option})
-
-
-# name of the check -> role, what is different about the machine, what is wanted, the message
-ROWS: dict[str, tuple[str, dict[str, Any], dict[str, str], str]] = {
-    "IsPrivilegedUser": (KIND_NODE, {"euid": 1000}, {}, "the user is not root"),
-    "Capabilities": (
-        KIND_NODE,
-        {"capabilities": ~(1 << 21 | 1 << 12)},
-        {},
-        "root lacks CAP_NET_ADMIN, CAP_SYS_ADMIN",
-    ),
-    "NumCPU": (INIT, {"cpus": 1}, {}, "the machine has 1 CPUs, less than 2"),
-    "Mem": (INIT, {"memory_mb": 1699}, {}, "the machine has 1699 MB of memory, less than 1700 MB"),
-    "Firewalld": (INIT, {"firewalld": True}, {}, "firewalld is active"),
-    **{
-        f"Port-{port}": (INIT, {"listening": frozenset({port})}, {}, f"port {port} is in use")
-        for port in (6443, 10259, 10257, 10250, 2379, 2380)
-    },
-    "DirAvailable--var-lib-etcd": (INIT, {"existing": frozenset({"/var/lib/etcd"})}, {}, "/var/lib/etcd is not empty"),
-    **{
-        f"FileAvailable--etc-kubernetes-{name.replace('/', '-')}": (
-            role,
-            {"existing": frozenset({f"/etc/kubernetes/{name}"})},
-            {},
-            f"/etc/kubernetes/{name} already exists",
-        )
-        for role, names in {
-            INIT: ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"],
-            JOIN: ["kubelet.conf", "bootstrap-kubelet.conf", "pki/ca.crt"],
-        }.items()
-        for name in (names if role == JOIN else [f"manifests/{name}.yaml" for name in names])
-    },
-    "HTTPProxy": (
-        JOIN,
-        {"environment": PROXY},
-        {"api_address": "192.0.2.7"},
-        "https://192.0.2.7 would go through the proxy http://proxy:3128",
-    ),
-    "HTTPProxyCIDR": (
-        INIT,
-        {"environment": PROXY},
-        {"service_subnet": "10.96.0.0/16", "pod_subnet": "10.244.0.0/16"},
-        "10.244.0.0/16 would go through the proxy http://proxy:3128",
-    ),
-    "FileContent--proc-sys-net-ipv4-ip_forward": (
-        MACHINE,
-        sysctl("net/ipv4/ip_forward", "0"),
-        {},
-        "/proc/sys/net/ipv4/ip_forward is 0, not 1",
-    ),
-    "FileContent--proc-sys-net-ipv6-conf-default-forwarding": (
-        INIT,
-        sysctl("net/ipv6/conf/default/forwarding", ""),
-        {"ip_family": "dual"},
-        "/proc/sys/net/ipv6/conf/default/forwarding is not there, not 1",
-    ),
-    "Swap": (
-        KIND_NODE,
-        {"swaps": ("/dev/sda2", "/swap file")},
-        {},
-        "swap is on (/dev/sda2, /swap file): a pod's memory can be moved out, past its limit",
-    ),
-    **{
-        f"FileExisting-{name}": (
-            KIND_NODE,
-            {"programs": frozenset(PROGRAMS) - {name}},
-            {},
-            f"{name} is not found in PATH",
-        )
-        for name in PROGRAMS
-    },
-    "Hostname": (JOIN, {"hostname_resolves": False}, {}, "the host name 'node1' has no address"),
-    "SystemVerification-KernelVersion": (
-        KIND_NODE,
-        {"release": "5.3.18"},
-        {},
-        "kernel 5.3.18 is none of 5.4, 5.10, 5.15, 6 and newer",
-    ),
-    "SystemVerification-Controllers": (
-        KIND_NODE,
-        {"controllers": {"cpu": 1, "cpuset": 1, "devices": 1, "freezer": 1, "pids": 1}},
-        {},
-        "cgroup v2 has no controller memory",
-    ),
-    "SystemVerification-OptionalControllers": (
-        INIT,
-        {"controllers": {name: 1 for name in GOOD.controllers if name not in ("io", "hugetlb")}},
-        {},
-        "cgroup v2 has no controller hugetlb, io",
-    ),
-    "SystemVerification-CgroupVersion": (
-        JOIN,
-        {**V1, "controllers": {**V1["controllers"], "hugetlb": 1, "blkio": 1}},
-        {},
-        "cgroup v1: the kubelet refuses it since 1.35",
-    ),
-    "CgroupMounts": (
-        KIND_NODE,
-        {**V1, "controllers": {**V1["controllers"], "cpu": 0, "pids": 0}},
-        {},
-        "the controllers cpu, pids are enabled but mounted nowhere",
-    ),
-    **{
-        f"Effect-{name}": (
-            KIND_NODE,
-            {"effects": {**GOOD.effects, name: "Operation not supported"}},
-            {},
-            "the kernel refuses it: Operation not supported",
-        )
-        for name in EFFECTS
-    },
-    "Sysctl-fs.inotify.max_user_instances": (
-        MACHINE,
-        sysctl("fs/inotify/max_user_instances", "511"),
-        {},
-        "fs.inotify.max_user_instances is 511, less than 512",
-    ),
-    "Sysctl-fs.inotify.max_user_watches": (
-        KIND_NODE,
-        sysctl("fs/inotify/max_user_watches", "8191"),
-        {},
-        "fs.inotify.max_user_watches is 8191, less than 8192",
-    ),
-    **{
-        f"Sysctl-user.max_{name}_namespaces": (
-            KIND_NODE,
-            sysctl(f"user/max_{name}_namespaces", "0"),
-            {},
-            f"user.max_{name}_namespaces is 0, less than 64",
-        )
-        for name in ("net", "mnt", "pid")
-    },
-    "Sysctl-net.netfilter.nf_conntrack_max": (
-        INIT,
-        {**sysctl("net/netfilter/nf_conntrack_max", "262143"), "cpus": 8},
-        {},
-        "net.netfilter.nf_conntrack_max is 262143, less than 262144",
-    ),
-    "BridgeNetfilter": (
-        MACHINE,
-        sysctl("net/bridge/bridge-nf-call-iptables", ""),
-        {},
-        "frames between two ports of a bridge bypass iptables, so Services fail where pods share one",
-    ),
-    "FreeDisk": (KIND_NODE, {"free_mb": 255}, {}, "255 MiB are free for /var/lib/podlab, less than 256"),
-    **{
-        f"{option.group}-{option.name}": (
-            option.roles[0],
-            {"config": without(option.name), **(V1 if option.cgroup == 1 else {})},
-            {},
-            f"CONFIG_{option.name} is not set in /boot/config",
-        )
-        for option in prereq_kernel.OPTIONS
-    },
-}
+from podlab.prereq_facts import INIT, JOIN, KIND_NODE, MACHINE, ROLES, TRACES, Facts, Wanted
+from support.prereq_rows import GOOD, OPTIONS, ROWS, V1
 
 
 def failed(facts: Facts, wanted: Wanted, **more: Any) -> list[prereq.Outcome]:
@@ -281,6 +73,40 @@ LEVELS = {
 def test_levels_are_kubeadms(level: str) -> None:
     levels = {check.name: check.level for check in prereq_checks.CHECKS}
     assert {name: levels[name] for name in LEVELS[level].split()} == dict.fromkeys(LEVELS[level].split(), level)
+
+
+# k8s.io/system-validators' list: level and cgroup version -> options.
+SYSTEM_OPTIONS = {
+    ("error", 0): """NAMESPACES NET_NS PID_NS IPC_NS UTS_NS CPUSETS MEMCG INET EXT4_FS PROC_FS FAIR_GROUP_SCHED
+        NETFILTER_XT_MATCH_COMMENT NETFILTER_XT_TARGET_REDIRECT CGROUPS CGROUP_PIDS CGROUP_SCHED""",
+    ("error", 1): "CGROUP_CPUACCT CGROUP_DEVICE CGROUP_FREEZER",
+    ("error", 2): "CGROUP_BPF",
+    ("warning", 0): "OVERLAY_FS AUFS_FS BLK_DEV_DM CFS_BANDWIDTH SECCOMP SECCOMP_FILTER CGROUP_HUGETLB",
+}
+
+
+@pytest.mark.parametrize(("level", "cgroup"), SYSTEM_OPTIONS)
+@pytest.mark.parametrize("role", [INIT, JOIN])
+def test_kernel_options_are_those_of_system_validators(level: str, cgroup: int, role: str) -> None:
+    rows = [option for option in prereq_kernel.OPTIONS if role in option.roles and option.group == "SystemVerification"]
+    found = {option.name for option in rows if (option.level, option.cgroup) == (level, cgroup)}
+    assert found == set(SYSTEM_OPTIONS[level, cgroup].split())
+
+
+# kubeadm's checks that one of init and join has and the other has not.
+INIT_ONLY = """NumCPU Mem Firewalld Port-6443 Port-10259 Port-10257 Port-2379 Port-2380 DirAvailable--var-lib-etcd
+    HTTPProxyCIDR FileAvailable--etc-kubernetes-manifests-kube-apiserver.yaml
+    FileAvailable--etc-kubernetes-manifests-kube-controller-manager.yaml
+    FileAvailable--etc-kubernetes-manifests-kube-scheduler.yaml FileAvailable--etc-kubernetes-manifests-etcd.yaml"""
+JOIN_ONLY = """FileAvailable--etc-kubernetes-kubelet.conf FileAvailable--etc-kubernetes-bootstrap-kubelet.conf
+    FileAvailable--etc-kubernetes-pki-ca.crt"""
+
+
+def test_init_and_join_differ_as_kubeadms_do() -> None:
+    init, join = ({check.name for check in prereq_checks.checks_for(role)} for role in (INIT, JOIN))
+    assert init - join == set(INIT_ONLY.split())
+    assert join - init == set(JOIN_ONLY.split())
+    assert {"Port-10250", "HTTPProxy", "Swap", "Hostname"} <= init & join
 
 
 @pytest.mark.parametrize(
