@@ -21,6 +21,7 @@ VOLATILE_SYSCTLS = (
     "fs/aio-nr",
     "fs/binfmt_misc/*",
     "fs/dentry-state",
+    "fs/quota/*",
     "fs/file-nr",
     "fs/inode-nr",
     "fs/inode-state",

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from . import lab
 
@@ -38,10 +38,12 @@ def run(
     diff: bool = False,
     verbose: int = 0,
     callback: str = "podlab",
+    output: IO[str] | None = None,
 ) -> Outcome:
     """Run a playbook of the repository with our output.
 
     environment: what the inventory reads (PODLAB_CONFIG, KIND_CLUSTER_NAME, ...). variables: extra vars.
+    output: where its output goes, when not to ours.
     """
     argv = [ansible_playbook(), str(lab.ROOT / "playbooks" / playbook)]
     argv += ["-e", json.dumps(variables)] if variables else []
@@ -56,18 +58,18 @@ def run(
             "PODLAB_RESULT_FILE": file.name,
         }
         sys.stdout.flush()
-        code = wait(argv, {**os.environ, **own, **(environment or {})})
+        code = wait(argv, {**os.environ, **own, **(environment or {})}, output)
         text = file.read()
     result = json.loads(text) if text else {}
     return Outcome(code, time.monotonic() - started, result.get("changed", 0), tuple(result.get("said", ())))
 
 
-def wait(argv: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a command to its end and return its exit code.
+def wait(argv: Sequence[str], environment: Mapping[str, str], output: IO[str] | None = None) -> int:
+    """Run a command to its end and return its exit code. output: where it writes, when not where we do.
 
     Ctrl-C reaches it as it reaches us: it ends in its own way, and we wait for that.
     """
-    with subprocess.Popen(argv, env=dict(environment), cwd=lab.ROOT) as process:
+    with subprocess.Popen(argv, env=dict(environment), cwd=lab.ROOT, stdout=output, stderr=output) as process:
         while True:
             try:
                 code = process.wait()
