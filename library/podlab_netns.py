@@ -62,6 +62,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+changed:
+  description: Whether any namespace was, or in check mode would be, changed.
+  returned: always
+  type: bool
+  sample: true
 netns:
   description: The namespaces as they are now.
   returned: always

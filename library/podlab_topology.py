@@ -191,6 +191,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+changed:
+  description: Whether any object was, or in check mode would be, changed.
+  returned: always
+  type: bool
+  sample: true
 topology:
   description: The namespaces and links of the options that are there now.
   returned: always
