@@ -12,6 +12,7 @@ description:
   - With C(-v) it shows what the default callback shows.
   - Writes how the run ended, as JSON, to the file that E(PODLAB_RESULT_FILE) names, with the
     lines that tasks return as RV(said).
+  - With E(PODLAB_SHOW) set to V(changes), tasks that change nothing leave no line.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -32,12 +33,24 @@ from ansible.playbook.play import Play
 from ansible.playbook.task import Task
 from ansible.plugins.callback.default import CallbackModule as Default
 
-# Names that a line has room for; --check and -v show all.
+# Names that a line has room for; --check shows all, -v whole results.
 SHOWN = 4
-NAME_WIDTH = 34
+NAME_WIDTH = 40
 SLOW_SECONDS = 0.1
 # Tasks that are none to a person: they only move values.
-SILENT = ("set_fact", "include_vars", "include_tasks", "import_tasks", "include_role", "meta", "add_host", "group_by")
+SILENT = frozenset(
+    [
+        "set_fact",
+        "include_vars",
+        "include_tasks",
+        "import_tasks",
+        "include_role",
+        "meta",
+        "add_host",
+        "group_by",
+        "validate_argument_spec",
+    ]
+)
 
 
 def quiet(method: Callable[..., None]) -> Callable[..., None]:
@@ -81,7 +94,8 @@ class CallbackModule(Default):
         name = name if host == "localhost" else f"{name} ({host})"
         seconds = time.monotonic() - self._started
         took = f"  {seconds:.1f} s" if seconds >= SLOW_SECONDS else ""
-        self._display.display(f"  {name:<{NAME_WIDTH}}  {outcome}{took}", color=color)
+        first, *rest = outcome.split("\n")
+        self._display.display("\n".join([f"  {name:<{NAME_WIDTH}}  {first}{took}", *rest]), color=color)
 
     def _failed(self, result: CallbackTaskResult, word: str, ignored: bool) -> None:
         self._line(result, f"{word}, ignored" if ignored else word, C.COLOR_SKIP if ignored else C.COLOR_ERROR)
@@ -151,7 +165,8 @@ class CallbackModule(Default):
         elif _action(result.task) not in SILENT:
             changed = bool(result.result.get("changed"))
             outcome = what_changed(result.result, result.task.check_mode) if changed else "ok"
-            self._line(result, outcome, C.COLOR_CHANGED if changed else C.COLOR_OK)
+            if changed or os.environ.get("PODLAB_SHOW") != "changes":
+                self._line(result, outcome, C.COLOR_CHANGED if changed else C.COLOR_OK)
         for diff in self._diffs:
             self._display.display(diff)
         self._diffs = []
@@ -212,13 +227,17 @@ def _entries(result: CallbackTaskResult) -> list[dict[str, Any]]:
 
 
 def what_changed(result: dict[str, Any], check: bool) -> str:
-    """ "3 changed: a, b, c" from a module's result; "would change" in check mode; "changed" when it names nothing."""
+    """ "3 changed: a, b, c" from a module's result; "changed" when it names nothing.
+
+    In check mode "3 would change" and all the names, each on a line.
+    """
     word = "would change" if check else "changed"
     entries = [entry for entry in result.get("results") or () if isinstance(entry, dict) and entry.get("changed")]
     names = [str(entry.get("name") or entry.get("item") or "") for entry in entries]
     names = [name for name in names if name]
     if not names:
         return word
-    shown = names if check else names[:SHOWN]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return f"{len(entries)} {word}: {', '.join(shown)}{more}"
+    if check:
+        return "\n".join([f"{len(entries)} {word}", *(f"    {name}" for name in names)])
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{len(entries)} {word}: {', '.join(names[:SHOWN])}{more}"

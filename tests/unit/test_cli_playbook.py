@@ -87,6 +87,13 @@ def test_one_line_per_task(plays: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert '"changed": 2' in result.read_text()
 
 
+def test_only_changes_when_that_is_asked_for(plays: pathlib.Path) -> None:
+    lines = [
+        line.split("  ")[1] for line in ansible(plays, PODLAB_SHOW="changes").stdout.splitlines() if line[:2] == "  "
+    ]
+    assert lines == ["three words said", "Change something", "Change several", "Does not matter", "Fail"]
+
+
 def test_v_shows_the_details(plays: pathlib.Path) -> None:
     done = ansible(plays, "-v")
     assert "TASK [Change something]" in done.stdout
@@ -103,7 +110,7 @@ ENTRIES = [{"name": name, "changed": name != "c", "steps": []} for name in "abcd
         ({"changed": True}, True, "would change"),
         ({"changed": True, "results": ENTRIES[:3]}, False, "2 changed: a, b"),
         ({"changed": True, "results": ENTRIES}, False, "6 changed: a, b, d, e and 2 more"),
-        ({"changed": True, "results": ENTRIES}, True, "6 would change: a, b, d, e, f, g"),
+        ({"changed": True, "results": ENTRIES}, True, "6 would change\n    a\n    b\n    d\n    e\n    f\n    g"),
         ({"changed": True, "results": ["text"]}, False, "changed"),
         ({"changed": True, "results": [{"changed": True}]}, False, "changed"),
     ],

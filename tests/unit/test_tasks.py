@@ -187,7 +187,7 @@ def test_what_is_named_to_be_deleted_becomes_a_manifest(
 ) -> None:
     seen: list[Any] = []
 
-    def change(name: str, variables: dict[str, Any], **options: Any) -> None:
+    def change(name: str, variables: dict[str, Any], said: list[str], **options: Any) -> None:
         texts = [pathlib.Path(path).read_text() for path in variables["podlab_delete_files"]]
         seen.append((texts, variables["podlab_wait"]))
 
@@ -199,21 +199,31 @@ def test_what_is_named_to_be_deleted_becomes_a_manifest(
     assert (found, wait) == (expected, False)
 
 
-def test_a_change_takes_the_lab_as_it_was_made(typed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "from the task\ndeployment/web scaled\ndone (1.0 s)\n"),
+        (["--check"], "from the task\n1 task would change (1.0 s)\n"),
+    ],
+)
+def test_a_change_takes_the_lab_as_it_was_made(
+    typed: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
     runs: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr(lab, "read", lambda name="": {"name": "two", "cluster": {"name": "two", "nodes": []}})
 
     def run(playbook: str, **options: Any) -> Outcome:
         runs.append((playbook, options))
-        return Outcome(0, 1.0, 1, ("deployment/web scaled",))
+        return Outcome(0, 1.0, 1, ("from the task",))
 
     monkeypatch.setattr(play, "run", run)
-    assert typed("scale", "deployment/web", "--replicas", "2", "--check") == 0
+    assert typed("scale", "deployment/web", "--replicas", "2", *flags) == 0
+    assert capsys.readouterr().out == said
     [(playbook, options)] = runs
     assert playbook == "lab.yml"
-    assert options["environment"] == {"KIND_CLUSTER_NAME": "two", "PODLAB_DOWN": "1"}
+    assert options["environment"] == {"KIND_CLUSTER_NAME": "two", "PODLAB_DOWN": "1", "PODLAB_SHOW": "changes"}
     assert options["variables"]["podlab_cluster"] == {"name": "two", "nodes": []}
-    assert options["check"] is True
+    assert options["check"] is bool(flags)
 
 
 def test_files_are_relative_to_where_the_person_is(

@@ -74,11 +74,14 @@ def _only_name() -> str:
     return there[0] if len(there) == 1 else lab.DEFAULT_NAME
 
 
-def change(name: str, variables: Mapping[str, Any], *, check: bool, diff: bool, verbose: int) -> None:
+def change(
+    name: str, variables: Mapping[str, Any], said: Sequence[str] = (), *, check: bool, diff: bool, verbose: int
+) -> None:
     """Change the objects of a lab (apply, delete, scale) and reconcile it.
 
     The lab is what it was made as, whatever its config says by now: the inventory only names it, and its cluster comes
-    from its state. variables: podlab_apply_files, podlab_delete_files, podlab_scale, podlab_wait.
+    from its state. variables: podlab_apply_files, podlab_delete_files, podlab_scale, podlab_wait. said: lines to print
+    when something has changed.
     Raises PodlabError when there is no such lab.
     """
     there = lab.read(name)
@@ -88,14 +91,14 @@ def change(name: str, variables: Mapping[str, Any], *, check: bool, diff: bool, 
         )
     outcome = run(
         "lab.yml",
-        environment={"KIND_CLUSTER_NAME": there["name"], "PODLAB_DOWN": "1"},
+        environment={"KIND_CLUSTER_NAME": there["name"], "PODLAB_DOWN": "1", "PODLAB_SHOW": "changes"},
         variables={"podlab_cluster": there["cluster"], **variables},
         check=check,
         diff=diff,
         verbose=verbose,
     )
     _end(outcome)
-    for line in outcome.said:
+    for line in (*outcome.said, *(said if outcome.changed and not check else ())):
         print(line)
     would = f"{_things(outcome)} would change" if check else "done"
     print(f"{would} ({outcome.seconds:.1f} s)" if outcome.changed else _nothing(outcome))
@@ -123,9 +126,11 @@ def delete(
     """`delete TYPE/NAME` or `delete -f`. Raises PodlabError when neither or both are given."""
     if bool(words) == bool(files):
         raise PodlabError("delete: say either what, as in deployment/web, or -f FILE")
+    names = object_names(words) if words else []
     with Files() as given:
-        paths = given.paths(files) if files else [given.add(as_manifest(object_names(words), namespace))]
-        change(name, {"podlab_delete_files": paths, "podlab_wait": wait}, check=check, diff=diff, verbose=verbose)
+        paths = given.paths(files) if files else [given.add(as_manifest(names, namespace))]
+        variables = {"podlab_delete_files": paths, "podlab_wait": wait}
+        change(name, variables, [f"{one} deleted" for one in names], check=check, diff=diff, verbose=verbose)
 
 
 def as_manifest(names: Sequence[str], namespace: str) -> str:
@@ -146,7 +151,7 @@ def scale(what: str, replicas: int, *, name: str, namespace: str, check: bool, d
         scalable = ", ".join(known.names[0] for known in kinds.KINDS.values() if known.scalable)
         raise PodlabError(f"{what}: a {_kind(kind).name} cannot be scaled. Use a {scalable}")
     wanted = {"kind": kind, "name": target, "namespace": namespace or "default", "replicas": replicas}
-    change(name, {"podlab_scale": wanted}, check=check, diff=diff, verbose=verbose)
+    change(name, {"podlab_scale": wanted}, [f"{kind}/{target} scaled"], check=check, diff=diff, verbose=verbose)
 
 
 def demo(name: str, *, verbose: int) -> None:
