@@ -273,12 +273,13 @@ def test_status_on_a_terminal_has_the_same_words(
     there: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("NO_COLOR", "1")
     status.status()
     text = capsys.readouterr().out
     for word in ("NODES", "kind-worker2", "CrashLoopBackOff", "2 (5s ago)", "53/UDP,53/TCP"):
         assert word in text
+    assert any(line.split()[:3] == ["default", "web-7d4b9c6f5-abcde", "1/1"] for line in text.splitlines())
 
 
 def test_output_is_kubectls_json() -> None:

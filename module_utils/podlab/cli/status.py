@@ -26,6 +26,7 @@ COLOURS = {
     "Terminating": "yellow",
 }
 COLUMN_COLOURED, COLOUR_ELSE = "STATUS", "red"
+NO_FOLDING = 1000
 
 
 def status(name: str = "", form: str = "") -> None:
@@ -79,13 +80,14 @@ def _coloured(found: Mapping[str, Sequence[Sequence[str]]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    # As wide as the rows are: a terminal that is narrower wraps them at its edge, as it does kubectl's.
+    console = Console(width=NO_FOLDING)
     for kind, (header, *rows) in found.items():
         if not rows:
             continue
         table = Table(title=TITLES[kind], title_justify="left", title_style="bold", box=None, pad_edge=False)
         for title in header:
-            table.add_column(title, no_wrap=title in ("NAME", "STATUS"), overflow="fold", header_style="dim")
+            table.add_column(title, no_wrap=True, header_style="dim")
         for row in rows:
             table.add_row(*(Text(cell, _colour(title, cell)) for title, cell in zip(header, row)))
         console.print(table, end="\n")
