@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .errors import PodlabError
 from .linux import cgroup, netns, process
@@ -73,7 +74,17 @@ class Nodes:
         for mount in node.node_mounts(self.name, entry, cgroup.detect()):
             kind = ("-t", mount.fstype) if mount.fstype else ("--bind",)
             options = ("-o", mount.data) if mount.data else ()
-            argv = ("nsenter", "--target", f"$(pidof {name})", "--mount", "mount", *kind, *options, mount.source, mount.target)
+            argv = (
+                "nsenter",
+                "--target",
+                f"$(pidof {name})",
+                "--mount",
+                "mount",
+                *kind,
+                *options,
+                mount.source,
+                mount.target,
+            )
             told.append(Step("mount.add", f"{mount.target} in {name}", argv, why))
         return told
 

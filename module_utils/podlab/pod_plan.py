@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .errors import PodlabError
 from .kube.cluster import Cluster
@@ -73,7 +74,9 @@ class Pods:
             steps.append(Step("pod.remove", title(pod), ("rm", "-r", directory), "not wanted"))
         elif not entry["status"].get("deletionTimestamp") or self._shortens(entry):
             self.deleting[uid] = entry
-            steps.append(Step("pod.delete", title(pod), ("kill", "-TERM", str(entry["supervisor"]["pid"])), "not wanted"))
+            steps.append(
+                Step("pod.delete", title(pod), ("kill", "-TERM", str(entry["supervisor"]["pid"])), "not wanted")
+            )
         elif self.request.wait:
             self.deleting[uid] = entry
         return Item(title(pod), steps, before if steps else {}, {})

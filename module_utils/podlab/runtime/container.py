@@ -6,7 +6,8 @@ import errno
 import os
 import signal
 import stat
-from typing import Any, Mapping, NamedTuple, NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from ..errors import PodlabError
 from ..kube import env as kube_env
@@ -15,6 +16,7 @@ from ..linux.mount import overlay_options
 from . import enter, paths, rootmounts
 from .digest import hexdigest
 from .rootmounts import RootMount
+from .starter import Starter
 
 TERMINATION_LIMIT = 4096
 JOIN = (("ipc", syscalls.CLONE_NEWIPC), ("uts", syscalls.CLONE_NEWUTS), ("net", syscalls.CLONE_NEWNET))
@@ -25,16 +27,6 @@ HOST_PATH_TESTS = {
     "CharDevice": stat.S_ISCHR,
     "BlockDevice": stat.S_ISBLK,
 }
-
-
-class Started(NamedTuple):
-    """A container's running process and the ends of its output that we read."""
-
-    id: str
-    pid: int
-    pidfd: int
-    stdout: int
-    stderr: int
 
 
 def container_id(uid: str, name: str, run: int) -> str:
@@ -84,7 +76,9 @@ def _check_host_path(name: str, path: str, kind: str) -> None:
             os.makedirs(path, 0o755)
         return
     if not os.path.exists(path) or not HOST_PATH_TESTS[expected](os.stat(path).st_mode):
-        raise PodlabError(f'MountVolume.SetUp failed for volume "{name}": hostPath type check failed: {path} is not a {expected}')
+        raise PodlabError(
+            f'MountVolume.SetUp failed for volume "{name}": hostPath type check failed: {path} is not a {expected}'
+        )
 
 
 def volume_path(config: Mapping[str, Any], name: str) -> str:
@@ -99,17 +93,18 @@ def start(
     config: Mapping[str, Any],
     container: Mapping[str, Any],
     run: int,
-    namespaces: Mapping[str, int],
+    pause: int,
     address: str,
     hierarchies: cgroup.Hierarchies,
-) -> Started:
-    """Start the container's process; return when it has been executed.
+    outputs: tuple[int, int],
+    starter: Starter,
+) -> int:
+    """Start the container's process; return its pid when it has been executed. Runs in a starter.
 
-    run: the restart count. namespaces: the sandbox's descriptors. address: the pod's.
+    run: the restart count. pause: pid of the sandbox. address: the pod's. outputs: its standard output and error.
     Raises PodlabError with details["reason"] (CreateContainerError, or StartError when only the exec failed).
     """
-    identity = container_id(config["uid"], container["name"], run)
-    path = f"{config['cgroup_parent']}/{identity}"
+    path = f"{config['cgroup_parent']}/{container_id(config['uid'], container['name'], run)}"
     hierarchies.create(path)
     hierarchies.write(path, cgroup_values(container["resources"]), level="container")
     hierarchies.set_devices(path)
@@ -118,14 +113,14 @@ def start(
     facts = {"status.podIP": address, "status.podIPs": address}
     argv = kube_env.container_argv(container, facts)
     environment = kube_env.container_env(container, facts)
-    flags = syscalls.CLONE_NEWNS | (0 if config["share_pid"] else syscalls.CLONE_NEWPID)
+    joined = [(os.open(f"/proc/{pause}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), flag) for name, flag in JOIN]
 
     def body() -> NoReturn:
         wanted = enter.privileges(container)
         enter.set_oom_score(wanted.oom_score_adj)
         hierarchies.attach(path, 0)
-        for name, flag in JOIN:
-            syscalls.setns(namespaces[name], flag)
+        for fd, flag in joined:
+            syscalls.setns(fd, flag)
         _make_root(container, merged, mounts)
         user = enter.resolve_user(container["user"])
         final = enter.environment(environment, user.home)
@@ -134,37 +129,42 @@ def start(
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         enter.change_directory(container["cwd"])
         enter.close_others()
-        os.write(report[1], b"exec:")
+        os.write(write, b"exec:")
         enter.execute(argv, final)
 
-    report = os.pipe()
-    out, err = os.pipe(), os.pipe()
+    read, write = os.pipe()
+    pid = _clone(config, pause, starter)
+    if pid == 0:
+        _run_child(body, *outputs, write)
+    os.close(write)
+    for fd, _ in joined:
+        os.close(fd)
+    _await_exec(read)
+    return pid
+
+
+def _clone(config: Mapping[str, Any], pause: int, starter: Starter) -> int:
+    """The container's process: in a PID namespace of its own, or in that of pause when the pod shares one."""
+    if not config["share_pid"]:
+        return starter.clone(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
     home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    shared = os.open(f"/proc/{pause}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        if config["share_pid"]:
-            syscalls.setns(namespaces["pid"], syscalls.CLONE_NEWPID)
-        pid = syscalls.clone(flags)
-        if pid == 0:
-            _run_child(body, out[1], err[1], report[1])
-        if config["share_pid"]:
+        syscalls.setns(shared, syscalls.CLONE_NEWPID)
+        pid = starter.clone(syscalls.CLONE_NEWNS)
+        if pid:
             syscalls.setns(home, syscalls.CLONE_NEWPID)
+        return pid
     finally:
-        for fd in (home, out[1], err[1], report[1]):
-            os.close(fd)
-    _await_exec(pid, report[0], (out[0], err[0]))
-    for fd in (out[0], err[0]):
-        os.set_blocking(fd, False)
-    return Started(identity, pid, syscalls.pidfd_open(pid), out[0], err[0])
+        os.close(shared)
+        os.close(home)
 
 
-def _await_exec(pid: int, report: int, outputs: tuple[int, int]) -> None:
+def _await_exec(report: int) -> None:
     with os.fdopen(report, "rb") as file:
         said = file.read()
     if said == b"exec:":
         return
-    os.waitpid(pid, 0)
-    for fd in outputs:
-        os.close(fd)
     reason = "StartError" if said.startswith(b"exec:") else "CreateContainerError"
     text = said.replace(b"exec:", b"", 1).decode("utf-8", "replace") or "its process ended without a word"
     raise PodlabError(text, reason=reason)
@@ -210,7 +210,10 @@ def container_mounts(
         RootMount("/dev/shm", "", f"{directory}/shm"),
         *_cgroup_mounts(cgroup_directories),
         RootMount(container["termination_message_path"], "", f"{base}/termination-log", file=True),
-        *(RootMount(f"/etc/{name}", "", f"{directory}/{name}", file=True) for name in ("hosts", "hostname", "resolv.conf")),
+        *(
+            RootMount(f"/etc/{name}", "", f"{directory}/{name}", file=True)
+            for name in ("hosts", "hostname", "resolv.conf")
+        ),
     ]
     made = [mount for mount in made if mount.target not in taken]
     for mount in container["mounts"]:

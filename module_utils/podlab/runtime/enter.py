@@ -11,7 +11,8 @@ import errno
 import os
 import signal
 import stat
-from typing import Any, Iterable, Mapping, NamedTuple, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn
 
 from ..errors import PodlabError
 from ..linux import capabilities, syscalls

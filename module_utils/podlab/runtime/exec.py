@@ -12,7 +12,8 @@ import struct
 import sys
 import termios
 import tty
-from typing import Any, Callable, Mapping, NoReturn, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NoReturn
 
 from ..errors import PodlabError
 from ..kube import env as kube_env

@@ -10,6 +10,7 @@ import fcntl
 import os
 import socket
 import struct
+
 from ..errors import PodlabError
 
 _LAST = "last_reserved_ip.0"

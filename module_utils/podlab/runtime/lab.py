@@ -10,7 +10,8 @@ import os
 import re
 import select
 import shutil
-from typing import Iterable, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from ..kube.topology import uplink
 from ..linux import cgroup, netns, process, syscalls
@@ -152,4 +153,6 @@ def refuse_mounts(path: str) -> None:
 
     below = [mount.mount_point for mount in under(mounts(), path)]
     if below:
-        raise PodlabError(f"{path} is not removed: {', '.join(below)} is mounted there. Unmount it first: umount {below[0]}")
+        raise PodlabError(
+            f"{path} is not removed: {', '.join(below)} is mounted there. Unmount it first: umount {below[0]}"
+        )

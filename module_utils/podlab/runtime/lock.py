@@ -7,7 +7,8 @@ import fcntl
 import json
 import os
 import time
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from ..errors import PodlabError
 from ..linux import process

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ..linux import syscalls
 from ..linux.mount import overlay_options
@@ -37,7 +38,21 @@ def _network(config: Mapping[str, Any], identity: str) -> Iterator[tuple[str, ..
     veth, network = sandbox.veth_name(identity), config["network"]
     gateway, subnet = network["gateway"], network["pod_cidr"]
     inside = ("nsenter", "--target", "$PAUSE", "--net", "ip")
-    yield ("ip", "link", "add", veth, "mtu", str(network["mtu"]), "type", "veth", "peer", "name", "eth0", "netns", "$PAUSE")
+    yield (
+        "ip",
+        "link",
+        "add",
+        veth,
+        "mtu",
+        str(network["mtu"]),
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth0",
+        "netns",
+        "$PAUSE",
+    )
     yield ("ip", "address", "add", f"{gateway}/32", "dev", veth)
     yield ("ip", "link", "set", veth, "up")
     yield ("ip", "route", "add", "$POD_IP/32", "dev", veth, "scope", "link")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any, Callable, Mapping, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Callable, NamedTuple
 
 from ..errors import PodlabError
 from ..linux import cgroup, process, syscalls

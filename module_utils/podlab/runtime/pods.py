@@ -8,7 +8,8 @@ import select
 import signal
 import subprocess
 import sys
-from typing import Any, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ..errors import PodlabError
 from ..linux import cgroup, netns, process, syscalls
@@ -100,7 +101,9 @@ def await_ends(fds: Iterable[int], timeout: float) -> None:
     while waiting:
         ready = poll.poll(timeout * 1000)
         if not ready:
-            raise PodlabError(f"{len(waiting)} pods did not go within {timeout:.0f} s. Try again with a shorter grace period")
+            raise PodlabError(
+                f"{len(waiting)} pods did not go within {timeout:.0f} s. Try again with a shorter grace period"
+            )
         for fd, _ in ready:
             poll.unregister(fd)
             waiting.remove(fd)
@@ -124,7 +127,9 @@ def _clear_kernel(cluster: str, config: Mapping[str, Any]) -> None:
     if hierarchies.exists(path):
         hierarchies.kill(path)
         hierarchies.remove(path)
-    attempts = range(read_json(f"{paths.pod_dir(cluster, config['uid'])}/status.json", {}).get("podlab", {}).get("attempt", 0) + 2)
+    attempts = range(
+        read_json(f"{paths.pod_dir(cluster, config['uid'])}/status.json", {}).get("podlab", {}).get("attempt", 0) + 2
+    )
     identities = [sandbox.sandbox_id(config["uid"], attempt) for attempt in attempts]
     store = paths.ipam_dir(cluster, config["node"])
     if os.path.isdir(store):

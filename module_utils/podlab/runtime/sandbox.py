@@ -9,20 +9,23 @@ import errno
 import os
 import signal
 import struct
-from typing import Any, Mapping, NamedTuple, NoReturn
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
 
 from ..errors import PodlabError
 from ..kube import podfiles
-from ..linux import cgroup, process, syscalls
+from ..linux import cgroup, syscalls
 from ..linux.netlink import Netlink
-from . import crilog, enter, ipam, paths
+from . import enter, ipam, paths
 from .container import cgroup_values
 from .digest import hexdigest
 from .files import remove_tree
+from .starter import Starter
 
 SHM_SIZE = 67108864
 SANDBOX_OOM_SCORE = -998
-SHARED = ("ipc", "uts", "net")
+# The node's host-local store, as the node sees it.
+_STORE = "/run/cni-ipam-state/kindnet"
 SYSCTLS = (
     ("net/ipv4/ip_unprivileged_port_start", "0"),
     ("net/ipv4/ping_group_range", "0 2147483647"),
@@ -30,16 +33,13 @@ SYSCTLS = (
 
 
 class Sandbox(NamedTuple):
-    """A running sandbox. fds: namespace name -> descriptor, for containers to join."""
+    """A running sandbox, as its supervisor holds it."""
 
     id: str
     attempt: int
     pid: int
-    start: int
     pidfd: int
     address: str
-    created: str
-    fds: Mapping[str, int]
 
 
 def sandbox_id(uid: str, attempt: int) -> str:
@@ -52,54 +52,49 @@ def veth_name(identity: str) -> str:
     return f"veth{identity[:8]}"
 
 
-def create(config: Mapping[str, Any], attempt: int, hierarchies: cgroup.Hierarchies, pause: str) -> Sandbox:
-    """Make the sandbox, whole. On an error everything made so far is taken away again; then the error is raised."""
+def create(
+    config: Mapping[str, Any], attempt: int, hierarchies: cgroup.Hierarchies, pause: str, starter: Starter
+) -> dict[str, Any]:
+    """Make the sandbox, whole; return {"pid", "address"}. Runs in a starter.
+
+    On an error everything made so far is taken away again; then the error is raised.
+    """
     identity = sandbox_id(config["uid"], attempt)
     directory = paths.pod_dir(config["cluster"], config["uid"])
     _make_cgroups(config, identity, hierarchies)
-    store = f"/run/cni-ipam-state/{os.path.basename(paths.ipam_dir('', ''))}"
-    pid, fds = 0, {}
+    pid = 0
     try:
         _make_shm(directory)
-        pid = _start_pause(config, identity, hierarchies, directory, pause)
-        fds = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in (*SHARED, "pid")}
+        pid = _start_pause(config, identity, hierarchies, pause, starter)
         network = config["network"]
-        address = ipam.allocate(store, network["pod_cidr"], network["gateway"], identity)
-        connect(fds["net"], veth_name(identity), address, network)
+        address = ipam.allocate(_STORE, network["pod_cidr"], network["gateway"], identity)
+        connect(open_namespace(pid, "net"), veth_name(identity), address, network)
         _write_files(config, directory, address)
     except BaseException:
         if pid:
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        for fd in fds.values():
-            os.close(fd)
-        _remove_traces(config, identity, directory)
+        remove_traces(config, identity)
         raise
-    pidfd = syscalls.pidfd_open(pid)
-    return Sandbox(identity, attempt, pid, process.start_time(pid), pidfd, address, crilog.timestamp(), fds)
+    return {"pid": pid, "address": address}
 
 
-def destroy(config: Mapping[str, Any], sandbox: Sandbox) -> None:
-    """Take the sandbox away: pause (KILL, as the CRI stops it), network namespace and veth with it, address, shm."""
+def open_namespace(pid: int, name: str) -> int:
+    """A descriptor of the process's namespace."""
+    return os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def stop(sandbox: Sandbox) -> None:
+    """End pause (KILL, as the CRI stops it); its namespaces go with it. The caller is its parent."""
     try:
         syscalls.pidfd_send_signal(sandbox.pidfd, signal.SIGKILL)
-    except ProcessLookupError:
+        os.waitpid(sandbox.pid, 0)
+    except (ProcessLookupError, ChildProcessError):
         pass
-    _reap(sandbox.pid)
     os.close(sandbox.pidfd)
-    for fd in sandbox.fds.values():
-        os.close(fd)
-    _remove_traces(config, sandbox.id, paths.pod_dir(config["cluster"], config["uid"]))
 
 
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, 0)
-    except ChildProcessError:
-        pass
-
-
-def _remove_traces(config: Mapping[str, Any], identity: str, directory: str) -> None:
+def remove_traces(config: Mapping[str, Any], identity: str) -> None:
+    """Take away what a sandbox leaves when its pause is gone: veth, address, /dev/shm."""
     # The veth goes with the pod's namespace, but not before the kernel's worker comes to it: a new sandbox of the
     # same pod must not meet the old route.
     with Netlink() as netlink:
@@ -108,9 +103,9 @@ def _remove_traces(config: Mapping[str, Any], identity: str, directory: str) -> 
         except OSError as error:
             if error.errno not in (errno.ENODEV, errno.EINVAL):
                 raise
-    ipam.release(f"/run/cni-ipam-state/{os.path.basename(paths.ipam_dir('', ''))}", identity)
+    ipam.release(_STORE, identity)
     try:
-        syscalls.umount(f"{directory}/shm", syscalls.MNT_DETACH)
+        syscalls.umount(f"{paths.pod_dir(config['cluster'], config['uid'])}/shm", syscalls.MNT_DETACH)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             raise
@@ -131,7 +126,7 @@ def _make_shm(directory: str) -> None:
 
 
 def _start_pause(
-    config: Mapping[str, Any], identity: str, hierarchies: cgroup.Hierarchies, directory: str, pause: str
+    config: Mapping[str, Any], identity: str, hierarchies: cgroup.Hierarchies, pause: str, starter: Starter
 ) -> int:
     """Clone pause into its namespaces; return its pid once it has become pause."""
     read, write = os.pipe()
@@ -142,14 +137,13 @@ def _start_pause(
         | syscalls.CLONE_NEWPID
         | syscalls.CLONE_NEWNS
     )
-    pid = syscalls.clone(flags)
+    pid = starter.clone(flags)
     if pid == 0:
         _become_pause(config, f"{config['cgroup_parent']}/{identity}", hierarchies, pause, write)
     os.close(write)
     failed = os.read(read, 4096)
     os.close(read)
     if failed:
-        os.waitpid(pid, 0)
         raise PodlabError(f"Cannot start the sandbox: {failed.decode('utf-8', 'replace')}")
     return pid
 
@@ -230,7 +224,11 @@ def _write_files(config: Mapping[str, Any], directory: str, address: str) -> Non
     """hosts, hostname and resolv.conf as the kubelet and the CRI write them; bound into each container."""
     domain = podfiles.pod_domain(config["subdomain"], config["namespace"], config["dns_domain"])
     text = podfiles.hosts_file([address], config["hostname"], domain, config["host_aliases"])
-    for name, content in (("hosts", text), ("hostname", config["hostname"] + "\n"), ("resolv.conf", config["resolv_conf"])):
+    for name, content in (
+        ("hosts", text),
+        ("hostname", config["hostname"] + "\n"),
+        ("resolv.conf", config["resolv_conf"]),
+    ):
         # In place, not by rename: a container that has the file bound must see the new address.
         fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         os.write(fd, content.encode())
@@ -238,8 +236,7 @@ def _write_files(config: Mapping[str, Any], directory: str, address: str) -> Non
 
 
 def remove_cgroups(config: Mapping[str, Any], hierarchies: cgroup.Hierarchies) -> None:
-    """End what is left in the pod's cgroups and remove them; the caller, its supervisor, leaves them first."""
-    hierarchies.attach("init", 0)
+    """End what is left in the pod's cgroups and remove them; its supervisor must have left them."""
     hierarchies.kill(config["cgroup_parent"])
     hierarchies.remove(config["cgroup_parent"])
 
@@ -263,6 +260,3 @@ def remove_files(config: Mapping[str, Any]) -> None:
 
 def _log_dir(config: Mapping[str, Any]) -> str:
     return f"/var/log/pods/{config['namespace']}_{config['name']}_{config['uid']}"
-
-
-__all__ = ["Sandbox", "connect", "create", "destroy", "remove_cgroups", "remove_files", "sandbox_id", "veth_name"]

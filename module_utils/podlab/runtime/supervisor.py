@@ -11,7 +11,8 @@ import os
 import select
 import signal
 import time
-from typing import Any, Callable, Mapping
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from ..errors import PodlabError
 from ..kube import podstatus
@@ -21,6 +22,7 @@ from . import container as capsule
 from . import paths, sandbox
 from .crilog import Log, timestamp
 from .files import read_json, write_json
+from .starter import Failed, Starter, borrow
 
 CHUNK = 65536
 MINIMUM_GRACE = 1.0
@@ -86,7 +88,6 @@ class Supervisor:
         self.ready = ready
         self.now = now
         self.directory = paths.pod_dir(config["cluster"], config["uid"])
-        self.hierarchies = cgroup.detect()
         self.poll = select.poll()
         self.watched: dict[int, Callable[[], None]] = {}
         self.timers: list[tuple[float, int, Callable[[], None]]] = []
@@ -96,8 +97,8 @@ class Supervisor:
         self.attempt = 0
         self.started = timestamp()
         self.deletion = ""
-        self.conditions: list[Mapping[str, Any]] = []
-        self.written: dict[str, Any] = {}
+        self.address = ""
+        self.changed = True
         self.ended = False
         self.announced = False
 
@@ -111,6 +112,7 @@ class Supervisor:
             self._write_status()
             self._announce()
             self._wait()
+        self.changed = True
         self._write_status()
 
     def _wait(self) -> None:
@@ -122,6 +124,7 @@ class Supervisor:
             if handler:
                 handler()
         while self.timers and self.timers[0][0] <= self.now() and not self.ended:
+            self.changed = True
             heapq.heappop(self.timers)[2]()
 
     def _watch(self, fd: int, handler: Callable[[], None]) -> None:
@@ -147,6 +150,7 @@ class Supervisor:
 
         def asked() -> None:
             os.read(read, 64)
+            self.changed = True
             self._delete()
 
         self._watch(read, asked)
@@ -157,23 +161,48 @@ class Supervisor:
         """Bring the pod to what it should be: a sandbox, then every container that is due."""
         if self.deletion:
             return
-        try:
+        due = [run for run in self.runs if run.restarts]
+        pipes = {run.name: self._begin(run) for run in due}
+
+        def work(starter: Starter) -> dict[str, Any]:
             capsule.prepare_volumes(self.config)
-            self.sandbox = sandbox.create(self.config, self.attempt, self.hierarchies, self.pause)
-        except (OSError, PodlabError) as error:
-            for run in self.runs:
+            made = sandbox.create(self.config, self.attempt, cgroup.detect(), self.pause, starter)
+            return {**made, "runs": {run.name: self._try(run, made, pipes[run.name], starter) for run in due}}
+
+        try:
+            made = borrow(work)
+        except Failed as error:
+            for run in due:
+                self._abandon(run, pipes[run.name])
                 run.state = {"waiting": {"reason": "ContainerCreating", "message": f"FailedCreatePodSandBox: {error}"}}
             self._at(SANDBOX_RETRY, self._sync)
             return
-        self._watch(self.sandbox.pidfd, self._sandbox_died)
-        for run in self.runs:
-            if run.restarts:
-                self._start(run)
+        pidfd = syscalls.pidfd_open(made["pid"])
+        identity = sandbox.sandbox_id(self.config["uid"], self.attempt)
+        self.sandbox = sandbox.Sandbox(identity, self.attempt, made["pid"], pidfd, made["address"])
+        self.address = made["address"]
+        self._watch(pidfd, self._sandbox_died)
+        for run in due:
+            self._adopt(run, made["runs"][run.name], pipes[run.name])
+
+    def _try(
+        self, run: Run, made: Mapping[str, Any], pipes: tuple[int, int, int, int], starter: Starter
+    ) -> dict[str, Any]:
+        """In a starter: one container, or why not. One that cannot start does not keep the others from it."""
+        try:
+            outputs = (pipes[1], pipes[3])
+            args = (self.config, run.config, run.restart_count, made["pid"], made["address"], cgroup.detect())
+            return {"pid": capsule.start(*args, outputs, starter)}
+        except (OSError, PodlabError) as error:
+            reason = getattr(error, "details", {}).get("reason") or "CreateContainerError"
+            failed = starter.born.pop() if len(starter.born) > 1 else 0
+            return {"error": str(error), "reason": reason, "failed": failed}
 
     def _sandbox_died(self) -> None:
         """pause is gone: every container is killed; then, unless the policy is Never, the pod comes back whole."""
         if self.sandbox is None:
             return
+        self.changed = True
         for run in self.runs:
             if run.pid:
                 self._kill(run, signal.SIGKILL)
@@ -196,15 +225,16 @@ class Supervisor:
 
     def _end_sandbox(self) -> None:
         if self.sandbox:
+            identity = self.sandbox.id
             self._unwatch(self.sandbox.pidfd)
-            sandbox.destroy(self.config, self.sandbox)
+            sandbox.stop(self.sandbox)
             self.sandbox = None
+            borrow(lambda _: sandbox.remove_traces(self.config, identity))
 
     # -- containers -------------------------------------------------------------------------------------------------
 
-    def _start(self, run: Run) -> None:
-        if self.deletion or self.sandbox is None or run.pid:
-            return
+    def _begin(self, run: Run) -> tuple[int, int, int, int]:
+        """Note that a run begins; return the pipes of its output: read and write end of stdout, then of stderr."""
         if run.last_state or "terminated" in run.state:
             run.last_state = run.state if "terminated" in run.state else run.last_state
             run.restart_count += 1
@@ -212,20 +242,51 @@ class Supervisor:
         run.log = Log(f"{path}/{run.name}/{run.restart_count}.log")
         run.id = capsule.container_id(self.config["uid"], run.name, run.restart_count)
         run.began, run.started_at = self.now(), timestamp()
-        try:
-            started = capsule.start(
-                self.config, run.config, run.restart_count, self.sandbox.fds, self.sandbox.address, self.hierarchies
-            )
-        except (OSError, PodlabError) as error:
-            reason = getattr(error, "details", {}).get("reason", "CreateContainerError")
-            self._settle(run, 128, reason, str(error))
+        return (*os.pipe(), *os.pipe())
+
+    def _abandon(self, run: Run, pipes: tuple[int, int, int, int]) -> None:
+        for fd in pipes:
+            os.close(fd)
+        if run.log:
+            run.log.close()
+            run.log = None
+
+    def _start(self, run: Run) -> None:
+        """Start a container again, in the sandbox that there is."""
+        if self.deletion or self.sandbox is None or run.pid:
             return
-        run.pid, run.pidfd = started.pid, started.pidfd
-        run.outputs = {started.stdout: "stdout", started.stderr: "stderr"}
+        pipes = self._begin(run)
+        made = {"pid": self.sandbox.pid, "address": self.sandbox.address}
+        try:
+            result = borrow(lambda starter: self._try(run, made, pipes, starter))
+        except Failed as error:
+            result = {"error": str(error), "reason": "RunContainerError", "failed": 0}
+        self._adopt(run, result, pipes)
+
+    def _adopt(self, run: Run, result: Mapping[str, Any], pipes: tuple[int, int, int, int]) -> None:
+        """Take over what a starter has started: watch the process and read its output."""
+        os.close(pipes[1])
+        os.close(pipes[3])
+        if "pid" not in result:
+            if result["failed"]:
+                os.waitpid(result["failed"], 0)
+            os.close(pipes[0])
+            os.close(pipes[2])
+            self._settle(run, 128, result["reason"], result["error"])
+            return
+        run.pid, run.pidfd = result["pid"], syscalls.pidfd_open(result["pid"])
+        run.outputs = {pipes[0]: "stdout", pipes[2]: "stderr"}
         run.state = {"running": {"startedAt": run.started_at}}
         for fd in run.outputs:
-            self._watch(fd, lambda fd=fd: self._read(run, fd))  # type: ignore[misc]
+            os.set_blocking(fd, False)
+            self._watch(fd, self._reader(run, fd))
         self._watch(run.pidfd, lambda: self._exited(run))
+
+    def _reader(self, run: Run, fd: int) -> Callable[[], None]:
+        def read() -> None:
+            self._read(run, fd)
+
+        return read
 
     def _read(self, run: Run, fd: int) -> bool:
         """Take what is there; False when there is nothing more."""
@@ -243,23 +304,31 @@ class Supervisor:
         """The container's first process is gone: take the rest with it, note how it ended, decide what comes."""
         if not run.pid:
             return
+        self.changed = True
         _, status = os.waitpid(run.pid, 0)
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         self._unwatch(run.pidfd)
         os.close(run.pidfd)
         run.pid, run.pidfd = 0, -1
-        path = f"{self.config['cgroup_parent']}/{run.id}"
-        reason = "OOMKilled" if self.hierarchies.stat(path).get("oom_kill") else ""
-        # With a shared PID namespace only the first process has died so far.
-        self.hierarchies.kill(path)
+        ending = borrow(lambda _: self._end(run))
         for fd in list(run.outputs):
             while self._read(run, fd):
                 pass
             self._unwatch(fd)
             os.close(fd)
         run.outputs = {}
-        self.hierarchies.remove(path)
-        self._settle(run, code, reason, capsule.termination_message(self.config, run.config, run.restart_count))
+        self._settle(run, code, ending["reason"], ending["message"])
+
+    def _end(self, run: Run) -> dict[str, Any]:
+        """In a starter: why the run ended, as its cgroup and its termination log tell, and an end to the rest of it."""
+        path = f"{self.config['cgroup_parent']}/{run.id}"
+        hierarchies = cgroup.detect()
+        reason = "OOMKilled" if hierarchies.stat(path).get("oom_kill") else ""
+        # With a shared PID namespace only the first process has died so far.
+        hierarchies.kill(path)
+        hierarchies.remove(path)
+        message = capsule.termination_message(self.config, run.config, run.restart_count)
+        return {"reason": reason, "message": message}
 
     def _settle(self, run: Run, code: int, reason: str, text: str) -> None:
         """Record the end of a run, then wait for the next one or be done."""
@@ -294,7 +363,11 @@ class Supervisor:
         """No container will run again: the sandbox goes; a deleted pod's files too."""
         self._end_sandbox()
         self.ended = True
-        sandbox.remove_cgroups(self.config, self.hierarchies)
+        cgroup.detect().attach("init", 0)
+        borrow(lambda _: self._clean_up())
+
+    def _clean_up(self) -> None:
+        sandbox.remove_cgroups(self.config, cgroup.detect())
         if self.deletion:
             sandbox.remove_files(self.config)
 
@@ -321,13 +394,17 @@ class Supervisor:
     # -- what others see --------------------------------------------------------------------------------------------
 
     def _write_status(self) -> None:
-        if self.ended and self.deletion:
-            return
-        now = timestamp()
-        address = self.sandbox.address if self.sandbox else self.written.get("podIP", "")
+        if self.changed and not (self.ended and self.deletion):
+            self.changed = False
+            borrow(lambda _: self._report())
+
+    def _report(self) -> None:
+        """In a starter: status.json as things stand now."""
+        file = f"{self.directory}/status.json"
+        old = read_json(file, {}).get("conditions", [])
         views = [run.view() for run in self.runs]
-        status = podstatus.pod_status(self.config, views, address, self.started, now, self.conditions)
-        if not self.sandbox and status["phase"] in ("Succeeded", "Failed"):
+        status = podstatus.pod_status(self.config, views, self.address, self.started, timestamp(), old)
+        if not self.sandbox:
             status["conditions"][0]["status"] = "False"
         if self.deletion:
             status["deletionTimestamp"] = self.deletion
@@ -337,10 +414,7 @@ class Supervisor:
             "pause": self.sandbox.pid if self.sandbox else 0,
             "pids": {run.name: run.pid for run in self.runs if run.pid},
         }
-        if status != self.written:
-            self.conditions = status["conditions"]
-            self.written = status
-            write_json(f"{self.directory}/status.json", status)
+        write_json(file, status)
 
     def _announce(self) -> None:
         """Tell the module, once, that every container was started or failed to be."""

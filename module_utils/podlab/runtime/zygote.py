@@ -12,11 +12,13 @@ import os
 import socket
 import struct
 import sys
-from typing import Any, Mapping, NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from ..linux import cgroup, process, syscalls
 from . import enter, entry, paths
 from .files import write_json
+from .starter import Starter, borrow
 from .supervisor import SUPERVISOR_OOM_SCORE, Supervisor
 
 _CREDENTIALS = struct.Struct("3i")
@@ -66,9 +68,10 @@ def _fork_node(work: Mapping[str, Any], pause: str, theirs: socket.socket, ours:
         # One more fork, so that the supervisors' parent is of the node and they become children of its PID 1.
         middle = os.fork()
         if middle == 0:
+            solo = single_tree(cgroup.detect())
             for config in work["pods"]:
                 if os.fork() == 0:
-                    _supervise(config, pause, theirs)
+                    _supervise(config, pause, theirs, solo)
             os._exit(0)
         os.waitpid(middle, 0)
         code = 0
@@ -80,11 +83,14 @@ def _fork_node(work: Mapping[str, Any], pause: str, theirs: socket.socket, ours:
         os._exit(code)
 
 
-def _supervise(config: Mapping[str, Any], pause: str, theirs: socket.socket) -> NoReturn:
+def _supervise(config: Mapping[str, Any], pause: str, theirs: socket.socket, solo: cgroup.Hierarchies) -> NoReturn:
     """Become the supervisor of the pod."""
 
     def tell(error: str) -> None:
-        theirs.send(json.dumps({"uid": config["uid"], "error": error[:30000]}).encode())
+        def send(_: Starter) -> None:
+            theirs.send(json.dumps({"uid": config["uid"], "error": error[:30000]}).encode())
+
+        borrow(send)
         theirs.close()
 
     try:
@@ -95,16 +101,15 @@ def _supervise(config: Mapping[str, Any], pause: str, theirs: socket.socket) -> 
         os.close(null)
         os.chdir("/")
         os.umask(0o022)
-        solo = single_tree(cgroup.detect())
-        path = f"{config['cgroup_parent']}/supervisor"
-        solo.create(path)
-        solo.attach(path, 0)
+        borrow(lambda _: solo.create(f"{config['cgroup_parent']}/supervisor"))
+        solo.attach(f"{config['cgroup_parent']}/supervisor", 0)
         enter.set_oom_score(SUPERVISOR_OOM_SCORE)
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-        theirs.send(json.dumps({"uid": config["uid"], "hello": True}).encode())
+        theirs.send(b'{"uid": "%s", "hello": true}' % config["uid"].encode())
         Supervisor(config, pause, tell).run()
     except BaseException as error:
-        write_json(f"{paths.pod_dir(config['cluster'], config['uid'])}/crash.json", {"error": repr(error), "at": _trail(error)})
+        said = {"error": repr(error), "at": _trail(error)}
+        write_json(f"{paths.pod_dir(config['cluster'], config['uid'])}/crash.json", said)
         try:
             tell(f"the supervisor ended: {error!r}")
         except OSError:
