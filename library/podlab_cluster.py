@@ -9,8 +9,8 @@ module: podlab_cluster
 short_description: Claim a lab on this machine, or take it away whole
 description:
   - With O(state=present), writes down which lab is on this machine, its networks and the objects applied to it.
-  - With O(state=absent), ends the lab's processes and removes its namespaces, links, cgroups and files, found by name and
-    mark. It needs neither the lab's config nor its state, so a half-built lab goes as well as a whole one.
+  - With O(state=absent), ends the lab's processes and removes its namespaces, links, cgroups and files, found by name
+    and mark. It needs neither the lab's config nor its state, so a half-built lab goes as well as a whole one.
 version_added: "0.1.0"
 options:
   name:

@@ -8,8 +8,8 @@ DOCUMENTATION = r"""
 module: podlab_lock
 short_description: Hold a lab while a play changes it
 description:
-  - Notes on the controller that this C(ansible-playbook) changes a lab, by pid and start time. Another run fails at once
-    and says who holds the lab since when. A run that was killed holds nothing.
+  - Notes on the controller that this C(ansible-playbook) changes a lab, by pid and start time. Another run fails at
+    once and says who holds the lab since when. A run that was killed holds nothing.
 version_added: "0.1.0"
 options:
   name:

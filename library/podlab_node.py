@@ -9,7 +9,8 @@ module: podlab_node
 short_description: Make kind-like nodes out of namespaces
 description:
   - Makes each node of a cluster as a set of namespaces (network, mount, UTS, IPC, PID, cgroup) around a pause process,
-    with a cgroup, C(/proc), C(/sys), C(/run), C(/var/log) and names of its own. It shares the machine's file tree otherwise.
+    with a cgroup, C(/proc), C(/sys), C(/run), C(/var/log) and names of its own. It shares the machine's file tree
+    otherwise.
   - A node's network namespace is one pinned before by M(podlab_topology), named C(podlab-NODE).
   - Nodes that are there and not in the cluster are removed.
 version_added: "0.1.0"

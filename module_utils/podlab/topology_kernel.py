@@ -14,7 +14,8 @@ from .errors import PodlabError
 from .linux import netlink_attrs as nl
 from .linux import netns as namespaces
 from .linux import sysctl
-from .linux.netlink import Link, Netlink
+from .linux.netlink import Netlink
+from .linux.netlink_attrs import Link
 from .linux.netns import entered
 from .topology_have import Device, Have, Route, Space, missing
 from .topology_values import netns_name

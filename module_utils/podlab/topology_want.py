@@ -168,7 +168,7 @@ class Reader:
         if value is None:
             return MACHINE
         with self.at(f"{place}.netns"):
-            return values.netns_name(value)
+            values.netns_name(value)
         return value
 
     def absent(self, given: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ class BackOff(NamedTuple):
 
     delay: float = 0.0
 
-    def after(self, ran: float, cap: float = CAP) -> tuple[float, "BackOff"]:
+    def after(self, ran: float, cap: float = CAP) -> tuple[float, BackOff]:
         """(seconds to wait from the end of the run, the back-off after that).
 
         ran: how long the run lasted, seconds; more than ten minutes forgives everything.

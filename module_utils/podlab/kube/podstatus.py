@@ -6,7 +6,8 @@ restart_count, restarts (it will be started again).
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def phase(containers: Sequence[Mapping[str, Any]]) -> str:
@@ -85,9 +86,7 @@ def pod_status(
     return status
 
 
-def _keep_times(
-    fresh: list[dict[str, Any]], old: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def _keep_times(fresh: list[dict[str, Any]], old: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     before = {condition["type"]: condition for condition in old}
     for condition in fresh:
         known = before.get(condition["type"])

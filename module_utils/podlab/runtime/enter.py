@@ -1,7 +1,7 @@
 """The one way in: what start and exec do alike to the process that becomes the container's.
 
 The caller is a forked child that has already joined the namespaces and the root. Everything needed is imported and read
-before: nothing of the image is loaded or looked up by privileged code. Texts of the image (passwd, group) are read as text.
+before: nothing of the image is loaded or looked up by privileged code; its passwd and group are read as text.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def privileges(container: Mapping[str, Any]) -> Privileges:
 
 
 def set_oom_score(value: int) -> None:
-    """Write oom_score_adj; without CAP_SYS_RESOURCE it cannot go below what it is: then it stays (as containerd does)."""
+    """Write oom_score_adj; without CAP_SYS_RESOURCE it cannot go below what it is and stays, as with containerd."""
     try:
         fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:

@@ -78,12 +78,12 @@ def _uplink(cluster: str) -> str:
 def removal(cluster: str, found: Found) -> list[Step]:
     """The steps that take it all away; processes first, so that nothing is in use any more."""
     steps = []
+    argv: tuple[str, ...]
     if found.processes:
-        pids = [str(pid) for pid, _, _ in found.processes]
-        steps.append(
-            Step("process.kill", f"the {len(pids)} processes of lab {cluster}", ("kill", "-KILL", *pids), "lab is to go",
-                 _end, {"processes": found.processes, "cluster": cluster})
-        )  # fmt: skip
+        argv = ("kill", "-KILL", *(str(pid) for pid, _, _ in found.processes))
+        target = f"the {len(found.processes)} processes of lab {cluster}"
+        args = {"processes": found.processes, "cluster": cluster}
+        steps.append(Step("process.kill", target, argv, "lab is to go", _end, args))
     if found.uplink:
         argv = ("ip", "link", "delete", found.uplink)
         steps.append(Step("link.delete", found.uplink, argv, "lab is to go", _delete_link, {"name": found.uplink}))

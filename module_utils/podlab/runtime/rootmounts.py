@@ -132,7 +132,7 @@ def _perform(root: int, mount: RootMount) -> None:
             return
         sys.mount(mount.source, place, None, sys.MS_BIND | sys.MS_REC)
     except OSError as error:
-        raise PodlabError(f"cannot mount {mount.source} on {mount.target}: {os.strerror(error.errno)}") from error
+        raise PodlabError(f"cannot mount {mount.source} on {mount.target}: {os.strerror(error.errno or 0)}") from error
     finally:
         os.close(fd)
     _finish_bind(root, mount)
