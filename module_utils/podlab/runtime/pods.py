@@ -52,10 +52,7 @@ def _node(cluster: str, name: str) -> dict[str, Any]:
 
 
 def _run_zygote(work: Mapping[str, Any], waiting: set[str], timeout: float) -> dict[str, str]:
-    package = zygote.__name__.rpartition(".runtime.")[0]
-    root = os.path.abspath(zygote.__file__)
-    for _ in range(package.count(".") + 3):
-        root = os.path.dirname(root)
+    root, package = _own_package()
     code = _START.format(root=root, package=package)
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", code],
@@ -73,6 +70,16 @@ def _run_zygote(work: Mapping[str, Any], waiting: set[str], timeout: float) -> d
     for uid in waiting - set(said):
         said[uid] = err.decode("utf-8", "replace").strip()[-2000:] or "its supervisor ended without a word"
     return said
+
+
+def _own_package() -> tuple[str, str]:
+    """(directory or zip to put on sys.path, name of this package there): ansible.module_utils.podlab when it was shipped."""
+    package = zygote.__name__.rpartition(".runtime.")[0]
+    file = os.path.abspath(zygote.__file__)
+    shipped = f"/{package.replace('.', '/')}/runtime/zygote.py"
+    if file.endswith(shipped):
+        return file[: -len(shipped)], package
+    return file[: -len("/podlab/runtime/zygote.py")], "podlab"
 
 
 def ask_to_go(cluster: str, uid: str, grace: int | None) -> int:
