@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -62,15 +63,21 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
     made = plan.plan(store, cluster, state.get("pods") or [], _reporter(read))
     problems += made.problems
     refuse(problems, "The manifests do not fit the cluster")
+    stamped = objects.stamp(made.store, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     return {
-        "objects": made.store,
+        "objects": stamped,
         "pods": list(made.pods),
-        "services": list(made.services),
+        "services": [_with_age(service, objects.created(stamped)) for service in made.services],
         "images": list(made.images),
         "image_users": made.image_users,
         "topology": topology.node_network(cluster),
         "warnings": [str(problem) for problem in problems if problem.level == "warning"],
     }
+
+
+def _with_age(thing: Mapping[str, Any], created: Mapping[manifests.Key, str]) -> dict[str, Any]:
+    metadata = {**thing["metadata"], "creationTimestamp": created[manifests.key(thing)]}
+    return {**thing, "metadata": metadata}
 
 
 def _reporter(read: Iterable[Manifest]) -> plan.Report:

@@ -1,6 +1,7 @@
 """The store: the objects as applied, what etcd is to a cluster. Pure functions from store to store.
 
-{"objects": [{"object": ..., "source": "manifests" | "apply", "clusterIP": address once given, Services only}]}
+{"objects": [{"object": ..., "source": "manifests" | "apply", "created": when it came, RFC 3339,
+"clusterIP": address once given, Services only}]}
 source says whether an object came with the manifests directory (and goes when it is no longer there) or by `apply -f`.
 """
 
@@ -105,3 +106,13 @@ def remember(store: Store, given: Mapping[str, str]) -> dict[str, Any]:
         address = given.get("/".join(key(entry["object"])[1:])) if entry["object"]["kind"] == "Service" else None
         entries.append({**entry, "clusterIP": address} if address else dict(entry))
     return {"objects": entries}
+
+
+def stamp(store: Store, now: str) -> dict[str, Any]:
+    """The store with the time beside the objects that are new. now: RFC 3339, UTC."""
+    return {"objects": [{"created": now, **entry} for entry in store["objects"]]}
+
+
+def created(store: Store) -> dict[Key, str]:
+    """When each object came."""
+    return {key(entry["object"]): entry["created"] for entry in store["objects"] if "created" in entry}
