@@ -63,9 +63,7 @@ class Lab:
         """`invoke WORDS`: what `./lab WORDS` runs."""
         return self.run("invoke", *words, stdin=stdin, check=check)
 
-    def exec(
-        self, pod: str, *command: str, container: str = "", namespace: str = "", stdin: str | None = None
-    ) -> str:
+    def exec(self, pod: str, *command: str, container: str = "", namespace: str = "", stdin: str | None = None) -> str:
         """Output of a command in a pod. Fails the test when the command fails."""
         return self.try_exec(pod, *command, container=container, namespace=namespace, stdin=stdin, check=True).stdout
 
