@@ -158,14 +158,18 @@ def _slice(
     labels = {SERVICE_NAME_LABEL: name, MANAGED_BY_LABEL: MANAGER}
     if service["spec"].get("clusterIP") == "None":
         labels[HEADLESS_LABEL] = ""
+    metadata = {
+        "name": f"{name}-{_suffix(f'{family} {ports} {number}')}",
+        "namespace": _namespace(service),
+        "labels": labels,
+    }
+    if service["metadata"].get("creationTimestamp"):
+        # It is made together with its Service.
+        metadata["creationTimestamp"] = service["metadata"]["creationTimestamp"]
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {
-            "name": f"{name}-{_suffix(f'{family} {ports} {number}')}",
-            "namespace": _namespace(service),
-            "labels": labels,
-        },
+        "metadata": metadata,
         "addressType": _ADDRESS_TYPES[family],
         "endpoints": endpoints,
         "ports": [{"name": name, "protocol": protocol, "port": port} for name, protocol, port in ports],
