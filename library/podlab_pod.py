@@ -9,8 +9,8 @@ module: podlab_pod
 short_description: Start and delete pods
 description:
   - Starts pods on kind-like nodes. Each has a sandbox (pause, its namespaces, an address of the node's range, a veth to
-    the node), containers on overlays of their image's layers with cgroups as the kubelet sets them, and a supervisor that
-    restarts, logs and reports.
+    the node), containers on overlays of their image's layers with cgroups as the kubelet sets them, and a supervisor
+    that restarts, logs and reports.
   - A pod that runs or has finished is left alone. One whose supervisor is gone is cleared away and started again.
 version_added: "0.1.0"
 options:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from ..errors import PodlabError
 from ..kube import podfiles
-from ..linux import cgroup, syscalls
+from ..linux import capabilities, cgroup, syscalls
 from ..linux.netlink import Netlink
 from . import enter, ipam, paths
 from .container import cgroup_values
@@ -166,7 +166,7 @@ def _become_pause(
         syscalls.umount(".", syscalls.MNT_DETACH)
         os.chdir("/")
         enter.reset_process()
-        wanted = enter.Privileges(0, enter.capabilities.mask(enter.capabilities.NAMES), True, 0)
+        wanted = enter.Privileges(0, capabilities.mask(capabilities.NAMES), True, 0)
         enter.become(enter.User(0, 0, (), "/"), wanted)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         enter.close_others()

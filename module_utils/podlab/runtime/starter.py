@@ -1,6 +1,7 @@
-"""Work that a supervisor does in a short-lived child, so that the pages which the work touches are not its own for ever.
+"""Work that a supervisor does in a short-lived child, so that the pages which the work touches do not stay its own.
 
-What the child clones becomes the supervisor's child at once (CLONE_PARENT): the starter ends, the container stays watched.
+What the child clones becomes the supervisor's child at once (CLONE_PARENT): the starter ends, the container stays
+watched.
 """
 
 from __future__ import annotations

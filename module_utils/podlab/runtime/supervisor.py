@@ -1,7 +1,8 @@
 """The pod's supervisor: one small process per pod, parent of pause and of every container.
 
-Starts, watches (pidfd), restarts with back-off, writes logs and status.json. It adopts nothing: it is the parent, and its
-children die with it (PR_SET_PDEATHSIG), so that a pod is either supervised or gone. SIGTERM asks it to delete the pod.
+Starts, watches (pidfd), restarts with back-off, writes logs and status.json. It adopts nothing: it is the parent, and
+its children die with it (PR_SET_PDEATHSIG), so that a pod is either supervised or gone. SIGTERM asks it to delete the
+pod.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import Any, Callable
 
 from ..errors import PodlabError
 from ..kube import podstatus
-from ..kube.backoff import CAP, BackOff, message, restarts
+from ..kube.backoff import CAP, message, restarts
 from ..linux import cgroup, cgroup_end, cgroup_read, syscalls
 from . import container as capsule
 from . import paths, sandbox
 from .crilog import Log, timestamp
 from .files import read_json, write_json
+from .run import Run
 from .starter import Failed, Starter, borrow
 
 CHUNK = 65536
@@ -30,47 +32,6 @@ SANDBOX_RETRY = 10.0
 SUPERVISOR_OOM_SCORE = -999
 # Loaded now: a supervisor outlives the files that it was started from.
 PRELOADED = (cgroup_end, cgroup_read)
-
-
-class Run:
-    """One container of the pod through its runs."""
-
-    __slots__ = (
-        "back_off", "began", "config", "id", "last_state", "log", "outputs", "pid", "pidfd", "restart_count", "restarts",
-        "started_at", "state",
-    )  # fmt: skip
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = config
-        self.state: dict[str, Any] = {"waiting": {"reason": "ContainerCreating"}}
-        self.last_state: dict[str, Any] = {}
-        self.restart_count = 0
-        self.restarts = True
-        self.back_off = BackOff()
-        self.id = ""
-        self.pid = 0
-        self.pidfd = -1
-        self.outputs: dict[int, str] = {}
-        self.log: Log | None = None
-        self.began = 0.0
-        self.started_at = ""
-
-    @property
-    def name(self) -> str:
-        return str(self.config["name"])
-
-    def view(self) -> dict[str, Any]:
-        """What kube.podstatus wants to know."""
-        return {
-            "name": self.name,
-            "image": self.config["image"],
-            "image_id": self.config["image_id"],
-            "id": self.id,
-            "state": self.state,
-            "last_state": self.last_state,
-            "restart_count": self.restart_count,
-            "restarts": self.restarts,
-        }
 
 
 class Supervisor:

@@ -1,0 +1,61 @@
+"""What a supervisor remembers of one container of its pod, through its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..kube.backoff import BackOff
+from .crilog import Log
+
+
+class Run:
+    """One container of the pod through its runs."""
+
+    __slots__ = (
+        "back_off",
+        "began",
+        "config",
+        "id",
+        "last_state",
+        "log",
+        "outputs",
+        "pid",
+        "pidfd",
+        "restart_count",
+        "restarts",
+        "started_at",
+        "state",
+    )
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.state: dict[str, Any] = {"waiting": {"reason": "ContainerCreating"}}
+        self.last_state: dict[str, Any] = {}
+        self.restart_count = 0
+        self.restarts = True
+        self.back_off = BackOff()
+        self.id = ""
+        self.pid = 0
+        self.pidfd = -1
+        self.outputs: dict[int, str] = {}
+        self.log: Log | None = None
+        self.began = 0.0
+        self.started_at = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.config["name"])
+
+    def view(self) -> dict[str, Any]:
+        """What kube.podstatus wants to know."""
+        return {
+            "name": self.name,
+            "image": self.config["image"],
+            "image_id": self.config["image_id"],
+            "id": self.id,
+            "state": self.state,
+            "last_state": self.last_state,
+            "restart_count": self.restart_count,
+            "restarts": self.restarts,
+        }
