@@ -6,6 +6,7 @@ in the node's mount namespace, so that everything goes when the namespace goes.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Mapping
@@ -203,10 +204,16 @@ def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: str, 
 
 
 def _forget_netns_mounts() -> None:
-    # Copies of the machine's pinned namespaces would keep them alive after their removal there.
-    for mount in mounts():
-        if mount.mount_point.startswith("/run/netns/"):
-            syscalls.umount(mount.mount_point, syscalls.MNT_DETACH)
+    # Copies of the machine's pinned namespaces would keep them alive after their removal there. The last made first:
+    # `ip netns add` mounts /run/netns over itself, and with it over what was pinned before.
+    for mount in reversed(mounts()):
+        if mount.mount_point == "/run/netns" or mount.mount_point.startswith("/run/netns/"):
+            try:
+                syscalls.umount(mount.mount_point, syscalls.MNT_DETACH)
+            except OSError as error:
+                # Hidden below a mount of /run: out of reach, and taken away there by propagation.
+                if error.errno not in (errno.EINVAL, errno.ENOENT):
+                    raise
 
 
 def _mount(mount: Mounted) -> None:

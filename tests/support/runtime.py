@@ -1,0 +1,308 @@
+"""A node on a machine of its own, pods on it, and what both leave behind: nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import select
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Callable, NamedTuple
+
+from podlab.kube import defaults
+from podlab.kube.cluster import Cluster, Node
+from podlab.kube.podspec import Machine, runtime_config
+from podlab.linux import cgroup, netns, process, syscalls
+from podlab.linux.mountinfo import mounts
+from podlab.linux.netlink import Netlink
+from podlab.runtime import image, image_build, image_store, lab, node, paths, pods
+from podlab.runtime.files import read_json
+from podlab.runtime.image_recipes import built_in
+from podlab.step import apply
+from support.own_machine import own_machine
+
+MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+SECONDS = 15.0
+Status = dict[str, Any]
+
+
+class Ran(NamedTuple):
+    """What a command in a container gave."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Lab:
+    """One node; `record` is its node.json."""
+
+    def __init__(self, cluster: Cluster, record: Mapping[str, Any], images: Mapping[str, Any]) -> None:
+        self.cluster, self.record, self.images = cluster, record, images
+        self.number = 0
+
+    @property
+    def name(self) -> str:
+        return self.cluster.name
+
+    def pod(self, *containers: Mapping[str, Any], name: str = "", **spec: Any) -> dict[str, Any]:
+        """A complete Pod object of these containers, as the action plugin would plan it."""
+        self.number += 1
+        name = name or f"p{self.number}"
+        made = [{"name": f"c{number}", "image": "busybox", **each} for number, each in enumerate(containers)]
+        identity = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.name}/{name}/{self.number}"))
+        full = defaults.pod_spec({"terminationGracePeriodSeconds": 1, **spec, "containers": made})
+        full["nodeName"] = self.cluster.nodes[0].name
+        metadata = {"name": name, "namespace": "default", "uid": identity, "labels": {}}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": full}
+
+    def config(self, pod: Mapping[str, Any], **changed: Any) -> dict[str, Any]:
+        """What the runtime starts the pod from."""
+        machine = Machine(memory=MEMORY, resolv_conf="nameserver 192.0.2.1\n")
+        return {**runtime_config(pod, self.cluster.nodes[0], self.cluster, (), self.images, machine), **changed}
+
+    def start(self, *planned: Mapping[str, Any], **changed: Any) -> list[Pod]:
+        """Start pods in one go; what went wrong is in each pod's `said`."""
+        started = [Pod(self, pod, self.config(pod, **changed)) for pod in planned]
+        said = pods.start([(each.pod, each.config) for each in started], SECONDS)
+        for each in started:
+            each.said = said[each.uid]
+        return started
+
+    def run_pod(self, *containers: Mapping[str, Any], **spec: Any) -> Pod:
+        """Start one pod."""
+        return self.start(self.pod(*containers, **spec))[0]
+
+    def cgroup(self, path: str) -> str:
+        """A path of the node's as the machine names it."""
+        return f"{paths.node_cgroup(self.name, self.record['name'])}/{path}"
+
+    def in_node(self, *argv: str, check: bool = True) -> str:
+        """The output of a command in all of the node's namespaces."""
+        flags = ["--mount", "--net", "--uts", "--ipc", "--pid", "--cgroup"]
+        enter = ["nsenter", "--target", str(self.record["pid"]), *flags, "--", *argv]
+        done = subprocess.run(enter, capture_output=True, text=True, timeout=SECONDS, check=False)
+        assert not check or done.returncode == 0, done.stderr
+        return done.stdout if check else done.stdout + done.stderr
+
+
+class Pod:
+    """A pod that was started."""
+
+    def __init__(self, owner: Lab, pod: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        self.lab, self.pod, self.config = owner, pod, config
+        self.uid: str = config["uid"]
+        self.said = ""
+
+    @property
+    def directory(self) -> str:
+        return paths.pod_dir(self.lab.name, self.uid)
+
+    def status(self) -> Status:
+        found: Status = read_json(f"{self.directory}/status.json", {})
+        return found
+
+    def container(self, name: str = "c0") -> Status:
+        """One entry of containerStatuses."""
+        return next((each for each in self.status().get("containerStatuses", ()) if each["name"] == name), {})
+
+    def until(self, condition: Callable[[Pod], Any], seconds: float = SECONDS) -> Status:
+        """Wait for status.json to be written until the condition holds; return the status."""
+        watch(self.directory, lambda: bool(condition(self)), seconds, lambda: json.dumps(self.status(), indent=1))
+        return self.status()
+
+    def ended(self, name: str = "c0") -> Status:
+        """Wait until the container has ended; return its `terminated`."""
+        self.until(lambda pod: "terminated" in pod.container(name).get("state", {}))
+        terminated: Status = self.container(name)["state"]["terminated"]
+        return terminated
+
+    def pid(self, name: str = "c0") -> int:
+        """The container's first process, as the machine numbers it."""
+        return self.node_pid(self.status()["podlab"]["pids"][name])
+
+    def pause(self) -> int:
+        return self.node_pid(self.status()["podlab"]["pause"])
+
+    def supervisor(self) -> int:
+        return int(read_json(f"{self.directory}/supervisor.json")["pid"])
+
+    def node_pid(self, inner: int) -> int:
+        """The machine's number of a process that the node numbers so."""
+        for pid in cgroup.detect().pids(self.lab.cgroup("")[:-1]):
+            numbers = process.ns_pids(pid)
+            if len(numbers) > 1 and numbers[1] == inner:
+                return pid
+        raise AssertionError(f"the node has no process {inner}")
+
+    def log(self, name: str = "c0", run: int = 0) -> str:
+        """The texts of the container's log, parts and lines alike."""
+        directory = paths.pod_log_dir(self.lab.name, self.config["node"], "default", self.config["name"], self.uid)
+        lines = pathlib.Path(directory, name, f"{run}.log").read_text().splitlines()
+        return "".join(line.split(" ", 3)[3] + "\n" * (line.split(" ", 3)[2] == "F") for line in lines)
+
+    def exec(self, *argv: str, container: str = "", stdin: str | None = None, terminal: bool = False) -> Ran:
+        """Run a command in the container, as `./lab exec` does."""
+        code = (
+            "import sys, json; from podlab.runtime.exec import exec_in; a = json.loads(sys.argv[1]); "
+            "from podlab.errors import PodlabError\n"
+            "try: sys.exit(exec_in(*a[:4], stdin=a[4], terminal=a[5]))\n"
+            "except PodlabError as error: sys.exit(f'refused: {error}')"
+        )
+        args = [self.lab.name, self.uid, container, list(argv), stdin is not None, terminal]
+        path = str(pathlib.Path(__file__).resolve().parents[2] / "module_utils")
+        done = subprocess.run(
+            [sys.executable, "-c", code, json.dumps(args)],
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+            env={**os.environ, "PYTHONPATH": path, "SECRET_OF_THE_CALLER": "1"},
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def sh(self, script: str, container: str = "") -> str:
+        """The output of a shell script in the container; it must succeed."""
+        ran = self.exec("sh", "-c", script, container=container)
+        assert ran.code == 0, ran
+        return ran.out
+
+    def delete(self, grace: int | None = None) -> None:
+        """Delete the pod and wait until it is gone."""
+        fd = pods.ask_to_go(self.lab.name, self.uid, grace)
+        if fd < 0:
+            pods.clear(self.lab.name, self.uid)
+        pods.await_ends([fd], SECONDS)
+
+
+def watch(directory: str, condition: Callable[[], bool], seconds: float, about: Callable[[], str]) -> None:
+    """Return when the condition holds, asked again after each change in the directory (inotify(7))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.inotify_init1(os.O_CLOEXEC)
+    try:
+        # IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF
+        libc.inotify_add_watch(fd, os.fsencode(directory), 0x80 | 0x100 | 0x200 | 0x400)
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        while not condition():
+            assert poll.poll(seconds * 1000), f"not within {seconds} s: {about()}"
+            os.read(fd, 65536)
+    finally:
+        os.close(fd)
+
+
+def wait_for_end(pids: Sequence[int], seconds: float = SECONDS) -> None:
+    """Return when all these processes have ended."""
+    poll = select.poll()
+    fds = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            fds.append(syscalls.pidfd_open(pid))
+            poll.register(fds[-1], select.POLLIN)
+    left = set(fds)
+    while left:
+        ready = poll.poll(seconds * 1000)
+        assert ready, f"{len(left)} of {pids} do not end"
+        for fd, _ in ready:
+            poll.unregister(fd)
+            left.discard(fd)
+            os.close(fd)
+
+
+def cluster_of(name: str) -> Cluster:
+    """A cluster of one worker."""
+    one = Node(f"{name}-worker", "worker", 0, "172.18.0.2", "10.244.0.0/24", {}, (), ())
+    nets = {"node_subnet": "172.18.0.0/16", "gateway": "172.18.0.1", "pod_subnet": "10.244.0.0/16"}
+    services = {"service_subnet": "10.96.0.0/16", "dns_service_ip": "10.96.0.10"}
+    return Cluster(name=name, nodes=(one,), ip_family="ipv4", kube_proxy_mode="iptables", **nets, **services)
+
+
+def trace(cluster: str) -> dict[str, list[str]]:
+    """Everything that a lab, or a pod of it, can leave: by kind, sorted."""
+    hierarchies = cgroup.detect()
+    root = paths.cgroup_root(cluster)
+    directories = [place for top in hierarchies.directories(root) for place, _, _ in os.walk(top)]
+    pids = hierarchies.pids(root) if hierarchies.exists(root) else []
+    state = (paths.cluster_dir(cluster), paths.data_dir(cluster))
+    files = [os.path.join(place, name) for top in state for place, dirs, names in os.walk(top) for name in names + dirs]
+    with Netlink() as netlink:
+        links = list(netlink.links())
+    return {
+        "processes": sorted(f"{pid} {process.command(pid)}" for pid in pids),
+        "children": sorted(str(pid) for pid in process.children(os.getpid())),
+        "cgroups": sorted(directories),
+        "mounts": sorted(f"{each.mount_point} {each.fstype}" for each in mounts()),
+        "namespaces": netns.names(),
+        "links": sorted(links),
+        "files": sorted(path for path in files if not path.endswith("last_reserved_ip.0")),
+        "descriptors": sorted(os.listdir(f"/proc/{os.getpid()}/fd")),
+    }
+
+
+def make_images() -> dict[str, Any]:
+    """busybox in the store, as podlab_image would return it."""
+    reference = image.normalise("busybox")
+    recipe = built_in(reference)
+    assert recipe is not None
+    with image_store.locked():
+        image_build.build(recipe, reference)
+    made = image.find(reference)
+    assert made is not None
+    return {"busybox": {"id": made.id, "layers": list(made.layers), "config": dict(made.config)}}
+
+
+@contextlib.contextmanager
+def machine(directory: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """A machine whose / is a shared mount, as systemd makes it, with images and without labs. Yields the images."""
+    lib = directory / "lib"
+    lib.mkdir()
+    before = os.environ.get("PODLAB_LIB")
+    # Orphans come to us: a process that no cgroup knows is seen.
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        with own_machine():
+            syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SHARED)
+            syscalls.mount("lib", str(lib), "tmpfs", 0, "mode=755")
+            os.environ["PODLAB_LIB"] = str(lib)
+            yield make_images()
+    finally:
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 0)
+        os.environ.pop("PODLAB_LIB", None)
+        if before is not None:
+            os.environ["PODLAB_LIB"] = before
+
+
+@contextlib.contextmanager
+def one_node(directory: pathlib.Path, name: str = "") -> Iterator[Lab]:
+    """A lab of one node; after it the machine is as before, to the last file."""
+    name = name or f"t{os.getpid()}"
+    with machine(directory) as images:
+        before = trace(name)
+        cluster = cluster_of(name)
+        netns.create(paths.node_netns(f"{name}-worker"))
+        files = {
+            "hostname": f"{name}-worker\n",
+            "hosts": "127.0.0.1 localhost\n",
+            "resolv.conf": "nameserver 9.9.9.9\n",
+        }
+        try:
+            record = node.create(name, cluster.to_dict()["nodes"][0], files)
+            yield Lab(cluster, record, images)
+        finally:
+            apply(lab.removal(name, lab.find(name)))
+            reap()
+        assert trace(name) == before
+
+
+def reap() -> None:
+    """Collect our ended children, those included that only came to us as orphans."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
