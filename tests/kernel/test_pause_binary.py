@@ -88,7 +88,10 @@ def test_without_a_compiler_catatonit_or_a_clear_error(
     with pytest.raises(PodlabError, match="Install one of the packages gcc, tcc, catatonit"):
         pause.pause_binary()
     (programs / "catatonit").symlink_to("/bin/true")
-    assert pause.pause_command() == (f"{programs}/catatonit", "-P")
+    copy, option = pause.pause_command()
+    # Alone in its directory, which becomes the root of every pause process.
+    assert option == "-P" and os.listdir(os.path.dirname(copy)) == ["pause"]
+    assert pathlib.Path(copy).read_bytes() == pathlib.Path("/bin/true").read_bytes() and os.access(copy, os.X_OK)
 
 
 @needs_compiler

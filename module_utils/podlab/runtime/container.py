@@ -119,6 +119,9 @@ def start(
         wanted = enter.privileges(container)
         enter.set_oom_score(wanted.oom_score_adj)
         hierarchies.attach(path, 0)
+        if not hierarchies.v1:
+            # Private on v2, as containerd has it; on v1 the whole path stays visible.
+            syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         for fd, flag in joined:
             syscalls.setns(fd, flag)
         _make_root(container, merged, mounts)

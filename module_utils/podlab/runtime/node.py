@@ -14,10 +14,11 @@ from typing import Any, Callable, NamedTuple
 
 from ..errors import PodlabError
 from ..linux import cgroup, process, syscalls
+from ..linux.cgroup_files import make
 from ..linux.mountinfo import mounts
 from . import paths
 from .files import write_json, write_text
-from .pause import pause_binary
+from .pause import pause_command
 
 NODE_FILES = ("hostname", "hosts", "resolv.conf")
 
@@ -87,10 +88,9 @@ def create(cluster: str, node: Mapping[str, Any], files: Mapping[str, str]) -> d
     hierarchies = cgroup.detect()
     _prepare_directories(cluster, name, files)
     cgroup_path = paths.node_cgroup(cluster, name)
-    hierarchies.create(f"{cgroup_path}/init")
-    _make_kubepods(hierarchies, cgroup_path)
+    hierarchies.create(cgroup_path)
     wanted = node_mounts(cluster, node, hierarchies)
-    pause = pause_binary()
+    pause = pause_command()
 
     def body(report: Callable[[int], None]) -> None:
         netns = os.open(f"/run/netns/{paths.node_netns(name)}", os.O_RDONLY | os.O_CLOEXEC)
@@ -100,7 +100,7 @@ def create(cluster: str, node: Mapping[str, Any], files: Mapping[str, str]) -> d
         syscalls.unshare(
             syscalls.CLONE_NEWCGROUP | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
         )
-        init = open_files(hierarchies, f"{cgroup_path}/init")
+        init = _make_leaf(hierarchies, f"{cgroup_path}/init")
         read, write = os.pipe()
         pid = syscalls.clone(syscalls.CLONE_NEWPID)
         if pid == 0:
@@ -112,6 +112,7 @@ def create(cluster: str, node: Mapping[str, Any], files: Mapping[str, str]) -> d
         report(pid)
 
     pid = _in_child(body)
+    _make_kubepods(hierarchies, cgroup_path)
     record = {
         "name": name,
         "role": node["role"],
@@ -144,8 +145,13 @@ def _make_kubepods(hierarchies: cgroup.Hierarchies, path: str) -> None:
     hierarchies.write(f"{path}/kubelet/kubepods", cgroup.Values(cpu_shares=1024 * cpus, memory_limit=memory))
 
 
-def open_files(hierarchies: cgroup.Hierarchies, path: str) -> list[int]:
-    """Descriptors of the cgroup.procs files of path: a process can join by them after it has left this tree."""
+def _make_leaf(hierarchies: cgroup.Hierarchies, path: str) -> list[int]:
+    """Make the cgroup; return descriptors by which a process can join it after it has left this tree.
+
+    No controller is handed down yet: on v2 that is refused while its maker is in the cgroup above.
+    """
+    for tree in hierarchies.every:
+        make(tree.directory, path, cpuset=tree.version == 1 and "cpuset" in tree.controllers)
     files = (f"{directory}/cgroup.procs" for directory in hierarchies.directories(path))
     return [os.open(file, os.O_WRONLY | os.O_CLOEXEC) for file in files]
 
@@ -172,14 +178,14 @@ def _prepare_directories(cluster: str, name: str, files: Mapping[str, str]) -> N
             write_text(state + real, text)
 
 
-def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: str, report: int) -> None:
+def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: tuple[str, ...], report: int) -> None:
     """In the clone: mounts, name, cgroup, then pause. Never returns."""
     try:
         os.setsid()
         for fd in init:
             os.write(fd, b"0")
         syscalls.sethostname(name)
-        exe = os.open(pause, os.O_RDONLY | os.O_CLOEXEC)
+        exe = os.open(pause[0], os.O_RDONLY | os.O_CLOEXEC)
         # Slave: unmounting on the machine reaches us. Shared again: Bidirectional mounts of pods reach the node.
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SHARED)
@@ -197,7 +203,7 @@ def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: str, 
         os.chdir("/")
         _reset_signals()
         syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
-        os.execve(exe, ["/pause"], {})
+        os.execve(exe, ["/pause", *pause[1:]], {})
     except BaseException as error:
         os.write(report, f"node {name}: {error}".encode()[:4096])
         os._exit(1)

@@ -58,11 +58,25 @@ def pause_command(build: bool = True) -> tuple[str, ...]:
         return (target,)
     catatonit = shutil.which("catatonit")
     if catatonit:
-        return (catatonit, "-P")
+        return (_copy_alone(catatonit, build), "-P")
     raise PodlabError(
         "Cannot make the pause process: this machine has no C compiler (cc, gcc, clang, tcc) and no catatonit. "
         "Install one of the packages gcc, tcc, catatonit."
     )
+
+
+def _copy_alone(program: str, build: bool) -> str:
+    """A copy in a directory of its own: that directory becomes the root of every pause process."""
+    with open(program, "rb") as file:
+        data = file.read()
+    target = f"{images_dir()}/pause/{hashlib.sha256(data).hexdigest()}/pause"
+    if build and not os.path.exists(target):
+        with image_store.locked(), image_store.scratch() as directory:
+            with open(f"{directory}/pause", "wb") as copy:
+                copy.write(data)
+            os.chmod(f"{directory}/pause", 0o755)
+            image_store.adopt(directory, os.path.dirname(target))
+    return target
 
 
 def _build(target: str) -> None:

@@ -17,7 +17,7 @@ from ..linux.netlink import Netlink
 from . import ipam, lab, paths, sandbox, zygote
 from .crilog import timestamp
 from .files import read_json, write_json
-from .pause import pause_binary
+from .pause import pause_command
 
 # The zygote is told where this very package is, so that it runs the same code without being installed.
 _START = "import sys; sys.path.insert(0, {root!r}); from {package}.runtime.zygote import main; main()"
@@ -38,7 +38,7 @@ def start(pods: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], timeout: 
         by_node.setdefault(config["node"], []).append(config)
     cluster = pods[0][1]["cluster"]
     work = {
-        "pause": pause_binary(),
+        "pause": pause_command(),
         "nodes": [{"record": _node(cluster, name), "pods": configs} for name, configs in by_node.items()],
     }
     return _run_zygote(work, {config["uid"] for _, config in pods}, timeout)

@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import PodlabError
@@ -53,7 +53,7 @@ def veth_name(identity: str) -> str:
 
 
 def create(
-    config: Mapping[str, Any], attempt: int, hierarchies: cgroup.Hierarchies, pause: str, starter: Starter
+    config: Mapping[str, Any], attempt: int, hierarchies: cgroup.Hierarchies, pause: Sequence[str], starter: Starter
 ) -> dict[str, Any]:
     """Make the sandbox, whole; return {"pid", "address"}. Runs in a starter.
 
@@ -126,7 +126,7 @@ def _make_shm(directory: str) -> None:
 
 
 def _start_pause(
-    config: Mapping[str, Any], identity: str, hierarchies: cgroup.Hierarchies, pause: str, starter: Starter
+    config: Mapping[str, Any], identity: str, hierarchies: cgroup.Hierarchies, pause: Sequence[str], starter: Starter
 ) -> int:
     """Clone pause into its namespaces; return its pid once it has become pause."""
     read, write = os.pipe()
@@ -149,7 +149,7 @@ def _start_pause(
 
 
 def _become_pause(
-    config: Mapping[str, Any], path: str, hierarchies: cgroup.Hierarchies, pause: str, report: int
+    config: Mapping[str, Any], path: str, hierarchies: cgroup.Hierarchies, pause: Sequence[str], report: int
 ) -> NoReturn:
     """In the clone. pause gets a root of its own that holds nothing but itself, read-only."""
     try:
@@ -157,7 +157,7 @@ def _become_pause(
         hierarchies.attach(path, 0)
         syscalls.sethostname(config["hostname"])
         enter.set_oom_score(SANDBOX_OOM_SCORE)
-        root = os.path.dirname(pause)
+        root = os.path.dirname(pause[0])
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
         syscalls.mount(root, root, None, syscalls.MS_BIND)
         syscalls.mount(None, root, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
@@ -170,7 +170,7 @@ def _become_pause(
         enter.become(enter.User(0, 0, (), "/"), wanted)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         enter.close_others()
-        os.execve(f"/{os.path.basename(pause)}", ["/pause"], {"PATH": enter.DEFAULT_PATH})
+        os.execve(f"/{os.path.basename(pause[0])}", ["/pause", *pause[1:]], {"PATH": enter.DEFAULT_PATH})
     except BaseException as error:
         os.write(report, str(error).encode()[:4096])
     os._exit(1)

@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ..errors import PodlabError
@@ -40,7 +40,7 @@ class Supervisor:
     def __init__(
         self,
         config: Mapping[str, Any],
-        pause: str,
+        pause: Sequence[str],
         ready: Callable[[str], None],
         now: Callable[[], float] = time.monotonic,
     ) -> None:

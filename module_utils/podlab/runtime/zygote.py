@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from ..linux import cgroup, process, syscalls
@@ -56,7 +56,7 @@ def _collect(ours: socket.socket, clusters: Mapping[str, str]) -> None:
             print(json.dumps(said), flush=True)
 
 
-def _fork_node(work: Mapping[str, Any], pause: str, theirs: socket.socket, ours: socket.socket) -> int:
+def _fork_node(work: Mapping[str, Any], pause: Sequence[str], theirs: socket.socket, ours: socket.socket) -> int:
     """In a child that has entered the node: one supervisor per pod. Returns the child's pid."""
     child = os.fork()
     if child:
@@ -83,7 +83,7 @@ def _fork_node(work: Mapping[str, Any], pause: str, theirs: socket.socket, ours:
         os._exit(code)
 
 
-def _supervise(config: Mapping[str, Any], pause: str, theirs: socket.socket, solo: cgroup.Hierarchies) -> NoReturn:
+def _supervise(config: Mapping[str, Any], pause: Sequence[str], theirs: socket.socket, solo: cgroup.Hierarchies) -> NoReturn:
     """Become the supervisor of the pod."""
 
     def tell(error: str) -> None:
