@@ -19,6 +19,7 @@ from ..linux import capabilities, syscalls
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSWD_LIMIT = 1 << 20
+_LARGEST_ID = (1 << 31) - 1
 
 
 class User(NamedTuple):
@@ -86,29 +87,40 @@ def resolve_user(wanted: Mapping[str, Any]) -> User:
     """Identity by the container's own /etc/passwd and /etc/group, which must be the root's already.
 
     wanted: {"uid", "gid", "groups"} or {"name": "user[:group]"} of the image.
-    Raises PodlabError for a name that is not there.
+    Raises PodlabError for a name that is not there, or a number that is none.
     """
     passwd = _entries(read_inside("/etc/passwd"))
     group = _entries(read_inside("/etc/group"))
     uid, gid = wanted.get("uid"), wanted.get("gid")
     name, _, group_name = str(wanted.get("name") or "").partition(":")
     if uid is None and name:
-        uid = int(name) if name.isdigit() else _column(passwd, name, 0, 2, "user", "/etc/passwd")
-    uid = int(uid or 0)
+        uid = name if _is_number(name) else _column(passwd, name, "user", "/etc/passwd")
+    uid = _identity(uid or 0)
     if gid is None and group_name:
-        gid = int(group_name) if group_name.isdigit() else _column(group, group_name, 0, 2, "group", "/etc/group")
+        gid = group_name if _is_number(group_name) else _column(group, group_name, "group", "/etc/group")
     row = next((row for row in passwd if row[2] == str(uid)), [])
     if gid is None:
-        gid = int(row[3]) if len(row) > 3 and row[3].isdigit() else 0
-    members = [int(line[2]) for line in group if row and row[0] in line[3].split(",") and line[2].isdigit()]
-    groups = dict.fromkeys([int(gid), *(int(number) for number in wanted.get("groups") or ()), *members])
-    return User(uid, int(gid), tuple(groups), (row[5] if len(row) > 5 else "") or "/")
+        gid = row[3] if len(row) > 3 and _is_number(row[3]) else 0
+    members = [line[2] for line in group if row and row[0] in line[3].split(",") and _is_number(line[2])]
+    groups = dict.fromkeys(_identity(number) for number in [gid, *(wanted.get("groups") or ()), *members])
+    return User(uid, _identity(gid), tuple(groups), (row[5] if len(row) > 5 else "") or "/")
 
 
-def _column(rows: Iterable[list[str]], key: str, by: int, column: int, what: str, file: str) -> int:
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _identity(number: int | str) -> int:
+    """Within what runc takes: 4294967295 would be -1 and leave root what it is, 4294967296 would be 0."""
+    if not 0 <= int(number) <= _LARGEST_ID:
+        raise PodlabError(f"uids and gids must be in range 0-{_LARGEST_ID}, not {number}")
+    return int(number)
+
+
+def _column(rows: Iterable[list[str]], key: str, what: str, file: str) -> str:
     for row in rows:
-        if row[by] == key and row[column].isdigit():
-            return int(row[column])
+        if row[0] == key and _is_number(row[2]):
+            return row[2]
     raise PodlabError(f"unable to find {what} {key}: no matching entries in {file} of the image")
 
 

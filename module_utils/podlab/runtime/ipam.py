@@ -93,7 +93,8 @@ def release(directory: str, container_id: str) -> None:
 def holder(directory: str, address: str) -> str:
     """Container id that holds the address; empty when it is free."""
     try:
-        with open(f"{directory}/{address}", encoding="ascii") as file:
+        # newline="": with the translation of newlines there would be no \r\n to split at.
+        with open(f"{directory}/{address}", encoding="ascii", errors="replace", newline="") as file:
             return file.read().split("\r\n")[0].strip()
     except FileNotFoundError:
         return ""

@@ -1,0 +1,167 @@
+"""PodStatus: phases, conditions and states, as the kubelet reports them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from podlab.kube import podstatus
+
+CREATING = {"waiting": {"reason": "ContainerCreating"}}
+LOOPING = {"waiting": {"reason": "CrashLoopBackOff"}}
+RUNNING = {"running": {"startedAt": "t0"}}
+NO_LAST: dict[str, Any] = {}
+
+
+def ended(code: int) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code}}
+
+
+def view(state: dict[str, Any], restarts: bool = False, last: dict[str, Any] = NO_LAST, name: str = "c") -> Any:
+    return {
+        "name": name,
+        "image": "busybox",
+        "image_id": "sha256:1",
+        "id": "f00",
+        "state": state,
+        "last_state": last,
+        "restart_count": 0,
+        "restarts": restarts,
+    }
+
+
+PHASES = [
+    ("one never ran", "Pending", [view(CREATING, True)]),
+    ("one of two never ran", "Pending", [view(RUNNING), view(CREATING, True)]),
+    ("one never ran, the other is done", "Pending", [view(ended(0)), view(CREATING, True)]),
+    ("all run", "Running", [view(RUNNING), view(RUNNING)]),
+    ("one runs, one is done", "Running", [view(RUNNING), view(ended(0))]),
+    ("one runs, one has failed for good", "Running", [view(RUNNING), view(ended(1))]),
+    ("stopped, will be started again", "Running", [view(ended(1), True)]),
+    ("ended with 0, will be started again", "Running", [view(ended(0), True)]),
+    ("waits in CrashLoopBackOff", "Running", [view(LOOPING, True, ended(1))]),
+    ("one in CrashLoopBackOff, one done", "Running", [view(LOOPING, True, ended(1)), view(ended(0))]),
+    ("all done", "Succeeded", [view(ended(0)), view(ended(0))]),
+    ("one failed", "Failed", [view(ended(0)), view(ended(3))]),
+    ("killed", "Failed", [view(ended(137))]),
+]
+
+
+@pytest.mark.parametrize(("_case", "phase", "views"), PHASES, ids=[row[0] for row in PHASES])
+def test_phase(_case: str, phase: str, views: list[Any]) -> None:
+    assert podstatus.phase(views) == phase
+
+
+CONFIG = {"host_ip": "172.18.0.3", "qos": "Burstable"}
+
+
+def status(views: list[Any], now: str = "t1", old: Any = (), address: str = "10.244.0.5") -> dict[str, Any]:
+    return podstatus.pod_status(CONFIG, views, address, "t0", now, old)
+
+
+def conditions(found: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
+    return {
+        each["type"]: (each["status"], each["lastTransitionTime"], each.get("reason", ""))
+        for each in found["conditions"]
+    }
+
+
+def test_the_whole_of_a_running_pod() -> None:
+    true = {"status": "True", "lastProbeTime": None}
+    assert status([view(RUNNING)]) == {
+        "phase": "Running",
+        "conditions": [
+            {"type": "PodReadyToStartContainers", **true, "lastTransitionTime": "t0"},
+            {"type": "Initialized", **true, "lastTransitionTime": "t0"},
+            {"type": "Ready", **true, "lastTransitionTime": "t1"},
+            {"type": "ContainersReady", **true, "lastTransitionTime": "t1"},
+            {"type": "PodScheduled", **true, "lastTransitionTime": "t0"},
+        ],
+        "hostIP": "172.18.0.3",
+        "hostIPs": [{"ip": "172.18.0.3"}],
+        "podIP": "10.244.0.5",
+        "podIPs": [{"ip": "10.244.0.5"}],
+        "startTime": "t0",
+        "qosClass": "Burstable",
+        "containerStatuses": [
+            {
+                "name": "c",
+                "state": RUNNING,
+                "lastState": {},
+                "ready": True,
+                "started": True,
+                "restartCount": 0,
+                "image": "busybox",
+                "imageID": "sha256:1",
+                "containerID": "podlab://f00",
+            }
+        ],
+    }
+
+
+def test_without_an_address_there_is_no_sandbox_yet() -> None:
+    found = status([view(CREATING)], address="")
+    assert "podIP" not in found and "podIPs" not in found
+    assert conditions(found)["PodReadyToStartContainers"][0] == "False"
+
+
+def test_the_unready_are_named() -> None:
+    found = status([view(RUNNING, name="a"), view(LOOPING, True, ended(1), "b"), view(ended(0), name="c")])
+    ready = next(each for each in found["conditions"] if each["type"] == "Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "ContainersNotReady")
+    assert ready["message"] == "containers with unready status: [b c]"
+
+
+def test_a_completed_pod_is_not_ready_because_it_is_completed() -> None:
+    assert conditions(status([view(ended(0))]))["Ready"] == ("False", "t1", "PodCompleted")
+    assert conditions(status([view(ended(0))]))["ContainersReady"] == ("False", "t1", "PodCompleted")
+
+
+def test_containers_are_listed_by_name() -> None:
+    found = status([view(RUNNING, name="b"), view(RUNNING, name="a")])
+    assert [each["name"] for each in found["containerStatuses"]] == ["a", "b"]
+
+
+def test_a_container_that_never_was_has_no_id() -> None:
+    assert podstatus.container_status({**view(CREATING), "id": ""})["containerID"] == ""
+
+
+def test_times_of_conditions_stay_until_they_change() -> None:
+    first = status([view(RUNNING)], "t1")
+    second = status([view(RUNNING)], "t2", first["conditions"])
+    assert conditions(second) == conditions(first)
+    third = status([view(ended(1), True)], "t3", second["conditions"])
+    assert conditions(third)["Ready"] == ("False", "t3", "ContainersNotReady")
+    assert conditions(third)["Initialized"] == ("True", "t0", "")
+    fourth = status([view(LOOPING, True, ended(1))], "t4", third["conditions"])
+    assert conditions(fourth)["Ready"][1] == "t3"
+    fifth = status([view(RUNNING)], "t5", fourth["conditions"])
+    assert conditions(fifth)["Ready"] == ("True", "t5", "")
+
+
+TERMINATED = [
+    (0, "", "Completed", None),
+    (1, "", "Error", None),
+    (128, "StartError", "StartError", None),
+    (137, "", "Error", 9),
+    (137, "OOMKilled", "OOMKilled", 9),
+    (143, "", "Error", 15),
+]
+
+
+@pytest.mark.parametrize(("code", "given", "reason", "signal"), TERMINATED)
+def test_terminated(code: int, given: str, reason: str, signal: int | None) -> None:
+    found = podstatus.terminated(code, given, "t0", "t1", "f00")["terminated"]
+    expected = {
+        "exitCode": code,
+        "reason": reason,
+        "startedAt": "t0",
+        "finishedAt": "t1",
+        "containerID": "podlab://f00",
+    }
+    assert found == (expected if signal is None else {**expected, "signal": signal})
+
+
+def test_the_termination_message() -> None:
+    assert podstatus.terminated(1, "", "t0", "t1", "f00", "why")["terminated"]["message"] == "why"
