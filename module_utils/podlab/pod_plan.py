@@ -11,7 +11,7 @@ from .kube.cluster import Cluster
 from .kube.podspec import Machine, runtime_config
 from .module import Item
 from .runtime import narrate, paths, pods
-from .runtime.files import read_text
+from .runtime.files import read_text, write_json
 from .runtime.state import read_pods
 from .step import Step
 
@@ -52,10 +52,11 @@ class Pods:
         self.starting: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
         self.clearing: list[str] = []
         self.deleting: dict[str, Mapping[str, Any]] = {}
+        self.relabelling: list[Mapping[str, Any]] = []
 
     def items(self) -> list[Item]:
         """One item per pod, wanted or there."""
-        self.starting, self.clearing, self.deleting = {}, [], {}
+        self.starting, self.clearing, self.deleting, self.relabelling = {}, [], {}, []
         have = {entry["pod"]["metadata"]["uid"]: entry for entry in read_pods(self.request.cluster.name)}
         listed = {pod["metadata"]["uid"]: pod for pod in self.request.pods}
         wanted = {} if self.request.absent else listed
@@ -90,7 +91,7 @@ class Pods:
         after = {"node": pod["spec"]["nodeName"], "images": [each["image"] for each in pod["spec"]["containers"]]}
         going = entry is not None and entry["status"].get("deletionTimestamp")
         if entry and not going and (entry["alive"] or entry["status"].get("phase") in TERMINAL):
-            return Item(title(pod), [], after, after)
+            return self._kept(pod, entry["pod"], after)
         why = "missing"
         if entry and going:
             # The same pod again while the old one still goes: its grace period is waited for.
@@ -102,6 +103,16 @@ class Pods:
         config = self._config(pod)
         self.starting[uid] = (pod, config)
         return Item(title(pod), list(narrate.pod_steps(config, why)), {}, after)
+
+    def _kept(self, pod: Mapping[str, Any], there: Mapping[str, Any], shown: Mapping[str, Any]) -> Item:
+        """A pod that stays; its labels and annotations may be new."""
+        if pod["metadata"] == there["metadata"]:
+            return Item(title(pod), [], shown, shown)
+        self.relabelling.append(pod)
+        file = f"{paths.pod_dir(self.request.cluster.name, pod['metadata']['uid'])}/pod.json"
+        argv = ("install", "-m", "600", "/dev/stdin", file)
+        before, after = ({**shown, "metadata": dict(each["metadata"])} for each in (there, pod))
+        return Item(title(pod), [Step("pod.label", title(pod), argv, "labels or annotations changed")], before, after)
 
     def _config(self, pod: Mapping[str, Any]) -> dict[str, Any]:
         node = self.nodes.get(pod["spec"]["nodeName"])
@@ -125,6 +136,8 @@ class Pods:
                 longest = max(longest, self.request.grace if self.request.grace is not None else grace)
             elif fd >= 0:
                 os.close(fd)
+        for pod in self.relabelling:
+            write_json(f"{paths.pod_dir(cluster, pod['metadata']['uid'])}/pod.json", pod)
         for uid in self.clearing:
             pods.clear(cluster, uid)
         pods.await_ends(awaited, longest + EXTRA_TIMEOUT)

@@ -18,7 +18,6 @@ from typing import Any, NoReturn
 from ..linux import cgroup, process, syscalls
 from . import enter, entry, paths
 from .files import write_json
-from .starter import Starter, borrow
 from .supervisor import SUPERVISOR_OOM_SCORE, Supervisor
 
 _CREDENTIALS = struct.Struct("3i")
@@ -70,6 +69,7 @@ def _fork_node(work: Mapping[str, Any], pause: Sequence[str], theirs: socket.soc
         if middle == 0:
             solo = single_tree(cgroup.detect())
             for config in work["pods"]:
+                solo.create(f"{config['cgroup_parent']}/supervisor")
                 if os.fork() == 0:
                     _supervise(config, pause, theirs, solo)
             os._exit(0)
@@ -83,14 +83,15 @@ def _fork_node(work: Mapping[str, Any], pause: Sequence[str], theirs: socket.soc
         os._exit(code)
 
 
-def _supervise(config: Mapping[str, Any], pause: Sequence[str], theirs: socket.socket, solo: cgroup.Hierarchies) -> NoReturn:
+def _supervise(
+    config: Mapping[str, Any], pause: Sequence[str], theirs: socket.socket, solo: cgroup.Hierarchies
+) -> NoReturn:
     """Become the supervisor of the pod."""
 
     def tell(error: str) -> None:
-        def send(_: Starter) -> None:
-            theirs.send(json.dumps({"uid": config["uid"], "error": error[:30000]}).encode())
-
-        borrow(send)
+        # Without json when all is well: its machinery would stay in our memory.
+        quoted = json.dumps(error[:30000]) if error else '""'
+        theirs.send(f'{{"uid": "{config["uid"]}", "error": {quoted}}}'.encode())
         theirs.close()
 
     try:
@@ -101,7 +102,6 @@ def _supervise(config: Mapping[str, Any], pause: Sequence[str], theirs: socket.s
         os.close(null)
         os.chdir("/")
         os.umask(0o022)
-        borrow(lambda _: solo.create(f"{config['cgroup_parent']}/supervisor"))
         solo.attach(f"{config['cgroup_parent']}/supervisor", 0)
         enter.set_oom_score(SUPERVISOR_OOM_SCORE)
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
