@@ -78,12 +78,12 @@ def open_inside(root: int, path: str, *, directory: bool | None = None) -> int:
     directory: True or False makes what is missing, as a directory or an empty file; None raises FileNotFoundError.
     """
     try:
-        return sys.openat2(root, path.lstrip("/") or ".", os.O_PATH, resolve=sys.RESOLVE_IN_ROOT)
+        return sys.openat2(root, path.strip("/") or ".", os.O_PATH, resolve=sys.RESOLVE_IN_ROOT)
     except FileNotFoundError:
         if directory is None:
             raise
     _make_inside(root, path, directory)
-    return sys.openat2(root, path.lstrip("/"), os.O_PATH, resolve=sys.RESOLVE_IN_ROOT)
+    return sys.openat2(root, path.strip("/"), os.O_PATH, resolve=sys.RESOLVE_IN_ROOT)
 
 
 def _make_inside(root: int, path: str, directory: bool) -> None:

@@ -1,0 +1,154 @@
+"""Paths of an image are resolved within it: nothing that an image holds leads a mount or a file of ours out of it."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import stat
+from collections.abc import Iterator
+
+import pytest
+
+from podlab.errors import PodlabError
+from podlab.linux import syscalls
+from podlab.runtime import rootmounts
+
+
+@pytest.fixture
+def image(tmp_path: pathlib.Path) -> pathlib.Path:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def root(image: pathlib.Path) -> Iterator[int]:
+    fd = os.open(image, os.O_RDONLY | os.O_DIRECTORY)
+    yield fd
+    os.close(fd)
+
+
+def where(fd: int) -> str:
+    path = os.readlink(f"/proc/self/fd/{fd}")
+    os.close(fd)
+    return path
+
+
+def test_the_table_is_containerds() -> None:
+    safe = syscalls.MS_NOSUID | syscalls.MS_NOEXEC | syscalls.MS_NODEV
+    assert [(each.target, each.fstype, each.flags, each.data) for each in rootmounts.BASE] == [
+        ("/proc", "proc", safe, ""),
+        ("/dev", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_STRICTATIME, "mode=755,size=65536k"),
+        (
+            "/dev/pts",
+            "devpts",
+            syscalls.MS_NOSUID | syscalls.MS_NOEXEC,
+            "newinstance,ptmxmode=0666,mode=0620,gid=5",
+        ),
+        ("/dev/mqueue", "mqueue", safe, ""),
+        ("/sys", "sysfs", safe | syscalls.MS_RDONLY, ""),
+    ]
+
+
+def test_what_is_masked_is_the_kubelets() -> None:
+    assert list(rootmounts.MASKED) == [
+        "/proc/asound",
+        "/proc/acpi",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/sys/firmware",
+        "/sys/devices/virtual/powercap",
+    ]
+    assert list(rootmounts.READONLY) == ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+
+@pytest.mark.parametrize("target", ["/new", "/a/b/c", "a/b", "//a//b/"])
+@pytest.mark.parametrize("directory", [True, False])
+def test_what_is_missing_is_made(root: int, image: pathlib.Path, target: str, directory: bool) -> None:
+    umask = os.umask(0o022)
+    try:
+        assert where(rootmounts.open_inside(root, target, directory=directory)) == os.path.normpath(f"{image}/{target}")
+    finally:
+        os.umask(umask)
+    made = image / target.strip("/")
+    assert made.is_dir() == directory
+    assert stat.S_IMODE(made.stat().st_mode) == (0o755 if directory else 0o644)
+
+
+def test_what_must_be_there_is_not_made(root: int, image: pathlib.Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        rootmounts.open_inside(root, "/missing")
+    assert list(image.iterdir()) == []
+
+
+LINKS = [
+    ("absolute", "/etc", "/../../victim", "/etc/hosts", "victim/hosts"),
+    ("relative", "/etc", "../../victim", "/etc/hosts", "victim/hosts"),
+    ("of the file", "/hosts", "../victim/hosts", "/hosts", "victim/hosts"),
+    ("chained", "/etc", "one", "/etc/x", None),
+]
+
+
+@pytest.mark.parametrize("directory", [True, False])
+@pytest.mark.parametrize(("_case", "link", "target", "path", "_inside"), LINKS, ids=[row[0] for row in LINKS])
+def test_links_stay_within(
+    root: int, image: pathlib.Path, _case: str, link: str, target: str, path: str, _inside: str | None, directory: bool
+) -> None:
+    (image / "victim").mkdir()
+    (image / "one").symlink_to("/../../../victim")
+    (image / link.lstrip("/")).symlink_to(target)
+    try:
+        opened = where(rootmounts.open_inside(root, path, directory=directory))
+    except OSError:
+        opened = str(image)
+    assert opened.startswith(str(image))
+    assert list((image.parent / "victim").iterdir()) == []
+
+
+def test_a_dangling_link_is_followed_within_or_refused(root: int, image: pathlib.Path) -> None:
+    victim = image.parent / "victim" / "made"
+    (image / "hosts").symlink_to(str(victim))
+    with pytest.raises(OSError):
+        rootmounts.open_inside(root, "/hosts", directory=False)
+    assert not victim.exists()
+
+
+def test_a_file_in_the_way_of_a_directory(root: int, image: pathlib.Path) -> None:
+    (image / "etc").write_text("")
+    with pytest.raises(NotADirectoryError):
+        rootmounts.open_inside(root, "/etc/hosts", directory=False)
+
+
+def test_no_descriptor_is_left_open(root: int, image: pathlib.Path) -> None:
+    (image / "file").write_text("")
+    before = sorted(os.listdir("/proc/self/fd"))
+    os.close(rootmounts.open_inside(root, "/a/b/c/d", directory=True))
+    os.close(rootmounts.open_inside(root, "/a/b/x/y", directory=False))
+    with pytest.raises(OSError):
+        rootmounts.open_inside(root, "/file/below", directory=True)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("name", ["proc", "sys", "dev"])
+def test_an_image_whose_mount_points_are_links_is_refused(root: int, image: pathlib.Path, name: str) -> None:
+    rootmounts.refuse_links(root)
+    (image / name).symlink_to("/etc")
+    with pytest.raises(PodlabError) as caught:
+        rootmounts.refuse_links(root)
+    assert str(caught.value) == f"/{name} of the image is a symbolic link; it must be a directory"
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/etc/passwd"])
+def test_masks_come_from_the_null_device_only(root: int, path: str) -> None:
+    null = os.open(path, os.O_RDONLY)
+    try:
+        with pytest.raises(PodlabError, match="^/dev/null of the node is not the null device$"):
+            rootmounts.mask(root, null)
+    finally:
+        os.close(null)
