@@ -11,6 +11,7 @@ import json
 import os
 import runpy
 import select
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -21,6 +22,8 @@ import ansible.module_utils
 from ansible.module_utils import basic
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
+
+from ..linux import syscalls
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILE = "legacy"
@@ -50,9 +53,12 @@ class ActionModule(ActionBase):
 
 def _run(name: str, data: bytes) -> dict[str, Any]:
     """Run the module in a child; return its rc, stdout and stderr, as a connection would."""
+    # With ansible-playbook gone nobody holds the lab: worker and module end with it, and the next run repairs.
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     out, err = os.pipe(), os.pipe()
     child = os.fork()
     if child == 0:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         _become_module(name, data, out[1], err[1])
     os.close(out[1])
     os.close(err[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -25,6 +26,8 @@ _CREDENTIALS = struct.Struct("3i")
 
 def main() -> None:
     """Read {"pause": path, "nodes": [{"record": node.json, "pods": [runtime config]}]}; start all pods."""
+    # The module that started us may be killed; what it would have done next must not happen without it.
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     work = json.load(sys.stdin)
     gc.collect()
     gc.freeze()
