@@ -51,7 +51,8 @@ class Nodes:
         changed = [key for key in MANAGED if alive and before[key] != after[key]]
         if not alive or changed:
             why = "missing" if not record else "its pause process is gone" if not alive else f"{changed[0]} changed"
-            if record:
+            if record or cgroup.detect().exists(paths.node_cgroup(self.name, name)):
+                # Also what a run that was killed in between has left without a record.
                 steps.append(self._removal(name, record, why))
             steps += self._creation(entry, files, why)
         elif before != after:
