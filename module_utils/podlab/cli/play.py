@@ -155,8 +155,26 @@ def scale(what: str, replicas: int, *, name: str, namespace: str, check: bool, d
 
 
 def demo(name: str, *, verbose: int) -> None:
-    """A narrated lesson: playbooks/demo/NAME.yml. Raises Exit with ansible-playbook's code when a claim fails."""
-    _end(run(f"demo/{name}.yml", verbose=verbose, callback="lesson"))
+    """A narrated lesson: playbooks/demo/NAME.yml. Raises Exit with ansible-playbook's code when a claim fails.
+
+    One with a cluster config in playbooks/demo/files/NAME has a lab of its own, called demo-NAME. It ends with the lesson,
+    also when that was stopped half-way.
+    """
+    files = lab.ROOT / "playbooks" / "demo" / "files" / name
+    own = f"demo-{name}"
+    environment = {"KIND_CLUSTER_NAME": own, "PODLAB_DOWN": "1"}
+    if (files / "cluster.yaml").exists():
+        environment = {
+            "KIND_CLUSTER_NAME": own,
+            "PODLAB_CONFIG": str(files / "cluster.yaml"),
+            **dict.fromkeys(("PODLAB_DOWN", "PODLAB_MANIFESTS", "PODLAB_NODE_SUBNET"), ""),
+        }
+    try:
+        outcome = run(f"demo/{name}.yml", environment=environment, verbose=verbose, callback="lesson")
+    finally:
+        if own in state.labs():
+            down(own, purge=False, everything=False, check=False, diff=False, verbose=verbose)
+    _end(outcome)
 
 
 def object_names(words: Sequence[str]) -> list[str]:
