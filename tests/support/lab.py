@@ -120,9 +120,17 @@ class Lab:
         assert len(wanted) == 1, f"Service {namespace}/{name}: {len(wanted)}"
         return str(wanted[0]["spec"]["clusterIP"])
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """The records of the nodes in their order: name, address, pod_cidr, pid, start."""
+        return state.read_nodes(self.name)
+
     def node_names(self) -> list[str]:
         """The nodes in their order."""
-        return [record["name"] for record in state.read_nodes(self.name)]
+        return [record["name"] for record in self.nodes()]
+
+    def gateway(self) -> str:
+        """The machine's address on the node network."""
+        return str(state.read_state(self.name)["cluster"]["gateway"])
 
     def in_node(self, node: str, *command: str, check: bool = True) -> Done:
         """A command in a node's network namespace, with this machine's programs."""
@@ -130,7 +138,7 @@ class Lab:
 
     def in_pod_network(self, pod: Mapping[str, Any], *command: str, check: bool = True) -> Done:
         """A command in a pod's network namespace, with this machine's programs."""
-        return self.run("nsenter", "--target", str(pause_of(self, pod)), "--net", *command, check=check)
+        return self.run("nsenter", "--target", str(pause_of(pod)), "--net", *command, check=check)
 
     # -- waiting ----------------------------------------------------------------------------------------------------
 
@@ -201,7 +209,7 @@ def running(pod: Mapping[str, Any]) -> bool:
     return pod["status"].get("phase") == "Running" and ready == ["True"]
 
 
-def pids_in(lab: Lab, pod: Mapping[str, Any]) -> dict[int, str]:
+def pids_in(pod: Mapping[str, Any]) -> dict[int, str]:
     """Processes of the pod on this machine, by its cgroup: pid -> command line. Supervisor and pause among them."""
     own = f"/pod{uid_of(pod)}/"
     found = {}
@@ -216,17 +224,17 @@ def pids_in(lab: Lab, pod: Mapping[str, Any]) -> dict[int, str]:
     return found
 
 
-def container_pid(lab: Lab, pod: Mapping[str, Any], name: str = "") -> int:
+def container_pid(pod: Mapping[str, Any], name: str = "") -> int:
     """Pid on this machine of the first process of a container (of the pod's only one without a name)."""
     identity = container_of(pod, name)["containerID"].rpartition("/")[2]
-    pids = [pid for pid in pids_in(lab, pod) if re.search(identity, _text(f"/proc/{pid}/cgroup"))]
+    pids = [pid for pid in pids_in(pod) if re.search(identity, _text(f"/proc/{pid}/cgroup"))]
     # The first in its PID namespace; with shared processes the one whose parent is none of them.
     return next(pid for pid in pids if _parent(pid) not in pids)
 
 
-def pause_of(lab: Lab, pod: Mapping[str, Any]) -> int:
+def pause_of(pod: Mapping[str, Any]) -> int:
     """Pid on this machine of the pod's pause."""
-    return next(pid for pid, command in pids_in(lab, pod).items() if command == "/pause")
+    return next(pid for pid, command in pids_in(pod).items() if command == "/pause")
 
 
 def _parent(pid: int) -> int:
