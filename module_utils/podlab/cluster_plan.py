@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -53,15 +52,11 @@ class Claim:
             argv = ("install", "-D", "-m", "600", "/dev/stdin", path)
             why = "changed" if before else "missing"
             steps.append(Step("file.write", path, argv, why, _write, {"path": path, "data": after}))
-        return Item(label, steps, {"content": _shown(before)}, {"content": _shown(after)})
+        return Item(label, steps, before, after)
 
     def state(self) -> dict[str, Any]:
         """The lab's name and record."""
         return {"name": self.name, "cluster": read_json(paths.cluster_file(self.name), {})}
-
-
-def _shown(data: Any) -> str:
-    return json.dumps(data, indent=2, sort_keys=True) + "\n" if data else ""
 
 
 def _write(path: str, data: Any) -> None:
