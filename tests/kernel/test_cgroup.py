@@ -243,6 +243,15 @@ def test_create_is_idempotent_and_cpusets_can_be_used_at_once(parent: str, sleep
     assert TREES.children(parent) == ["pod"]
 
 
+@v1("cpuset")
+def test_what_was_half_made_is_completed(parent: str, sleeper: subprocess.Popen[bytes]) -> None:
+    """Killed between mkdir and the copy of the CPUs: such a cpuset takes no process (ENOSPC)."""
+    os.makedirs(TREES.directory("cpuset", f"{parent}/half/made"))
+    TREES.create(f"{parent}/half/made/now")
+    TREES.attach(f"{parent}/half/made", sleeper.pid)
+    assert text("cpuset", f"{parent}/half/made", "cpuset.mems") == text("cpuset", "", "cpuset.mems")
+
+
 def test_a_process_moves_itself(parent: str) -> None:
     TREES.create(f"{parent}/self")
     reader, writer = os.pipe()

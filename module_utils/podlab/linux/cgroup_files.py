@@ -75,7 +75,7 @@ def make(root: str, path: str, *, cpuset: bool) -> None:
     try:
         os.mkdir(directory)
     except FileExistsError:
-        return
+        pass
     except FileNotFoundError:
         parent = os.path.dirname(path)
         if not parent:
@@ -84,14 +84,17 @@ def make(root: str, path: str, *, cpuset: bool) -> None:
         make(root, path, cpuset=cpuset)
         return
     if cpuset:
-        _inherit_cpuset(directory)
+        _inherit_cpuset(root, path)
 
 
-def _inherit_cpuset(directory: str) -> None:
-    parent = os.path.dirname(directory)
+def _inherit_cpuset(root: str, path: str) -> None:
+    """Copy what is empty from the parent, whose maker may have been killed before he came to it."""
+    parent = os.path.dirname(path)
     for name in ("cpuset.cpus", "cpuset.mems"):
-        if not get(os.path.join(directory, name)):
-            put(os.path.join(directory, name), get(os.path.join(parent, name)) or "")
+        if not get(os.path.join(root, path, name)):
+            if parent:
+                _inherit_cpuset(root, parent)
+            put(os.path.join(root, path, name), get(os.path.join(root, parent, name)) or "")
 
 
 def hand_down(directory: str, wanted: Iterable[str], root: bool) -> None:
