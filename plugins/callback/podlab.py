@@ -37,7 +37,7 @@ from ansible.plugins.callback.default import CallbackModule as Default
 SHOWN = 4
 NAME_WIDTH = 40
 SLOW_SECONDS = 0.1
-# Tasks that are none to a person: they only move values.
+# Tasks that are none to a person: they move values, or keep others away.
 SILENT = frozenset(
     [
         "set_fact",
@@ -48,6 +48,7 @@ SILENT = frozenset(
         "meta",
         "add_host",
         "group_by",
+        "podlab_lock",
         "validate_argument_spec",
     ]
 )
