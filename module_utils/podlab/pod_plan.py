@@ -11,7 +11,7 @@ from .kube.cluster import Cluster
 from .kube.podspec import Machine, runtime_config
 from .module import Item
 from .runtime import narrate, paths, pods
-from .runtime.files import read_text, write_json
+from .runtime.files import read_json, read_text, write_json
 from .runtime.state import read_pods
 from .step import Step
 
@@ -83,8 +83,9 @@ class Pods:
         return Item(title(pod), steps, before if steps else {}, {})
 
     def _shortens(self, entry: Mapping[str, Any]) -> bool:
-        own = entry["pod"]["spec"].get("terminationGracePeriodSeconds", 30)
-        return self.request.grace is not None and self.request.grace < own and self.request.absent
+        uid, own = entry["pod"]["metadata"]["uid"], entry["pod"]["spec"].get("terminationGracePeriodSeconds", 30)
+        asked = read_json(f"{paths.pod_dir(self.request.cluster.name, uid)}/delete.json", {}).get("grace", own)
+        return self.request.grace is not None and self.request.grace < asked and self.request.absent
 
     def _item(self, pod: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Item:
         uid = pod["metadata"]["uid"]
