@@ -106,6 +106,9 @@ def _supervise(
         os.chdir("/")
         os.umask(0o022)
         solo.attach(f"{config['cgroup_parent']}/supervisor", 0)
+        # A mount namespace of its own: what it mounts for its pod goes with it, and no other pod's start sees it.
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
         enter.set_oom_score(SUPERVISOR_OOM_SCORE)
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         theirs.send(b'{"uid": "%s", "hello": true}' % config["uid"].encode())
