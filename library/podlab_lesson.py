@@ -11,8 +11,8 @@ description:
   - Runs commands as a person would type them, on the task's host, and checks what the step claims about them.
   - The task's name is the step's title. The callback P(lesson#callback) shows the whole step; any other shows the
     result.
-  - A command runs by C(/bin/sh), with its error output among its output, in the repository when the host is local. It is
-    stopped after 30 seconds.
+  - A command runs by C(/bin/sh), with its error output among its output, in the repository when the host is local. It
+    is stopped after 30 seconds.
 version_added: "0.1.0"
 options:
   why:
@@ -120,6 +120,11 @@ lesson:
     remember: ""
 """
 
-from ansible.module_utils.podlab.lesson_options import argument_spec
+from typing import Any
 
-__all__ = ["argument_spec"]
+from ansible.module_utils.podlab import lesson_options
+
+
+def argument_spec() -> dict[str, Any]:
+    """The options, as DOCUMENTATION describes them."""
+    return lesson_options.argument_spec()

@@ -64,7 +64,9 @@ class ActionModule(ActionBase):
         done = self._low_level_execute_command(text, sudoable=False, chdir=where)
         return {**command, "output": done["stdout"].rstrip("\n"), "ended": done["rc"]}
 
-    def _judge(self, claims: list[dict[str, Any]], done: list[dict[str, Any]], known: dict[str, Any]) -> list[dict[str, Any]]:
+    def _judge(
+        self, claims: list[dict[str, Any]], done: list[dict[str, Any]], known: dict[str, Any]
+    ) -> list[dict[str, Any]]:
         outputs = [entry["output"] for entry in done]
         templar = self._templar.copy_with_new_env(
             available_variables={**known, "outputs": outputs, "output": outputs[-1] if outputs else ""}

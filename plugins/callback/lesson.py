@@ -21,7 +21,6 @@ author: podlab
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from ansible.executor.stats import AggregateStats
 from ansible.executor.task_result import CallbackTaskResult
@@ -60,6 +59,7 @@ class CallbackModule(callback_loader.get("podlab", class_only=True)):  # type: i
     def __init__(self) -> None:
         super().__init__()
         self._steps = 0
+        self._after_step = False
         self._claims: list[dict[str, str]] = []
         self._began = time.monotonic()
 
@@ -69,6 +69,9 @@ class CallbackModule(callback_loader.get("podlab", class_only=True)):  # type: i
         if outcome == "ok" or outcome.endswith(", ignored"):
             return
         name = result.task.get_name().rpartition(" : ")[2].strip()
+        if self._after_step:
+            self._display.display("")
+            self._after_step = False
         self._display.display(lesson.cut(f"  {name:<32} {outcome.partition(chr(10))[0]}", lesson.WIDTH), color=color)
 
     def _step(self, result: CallbackTaskResult) -> bool:
@@ -78,6 +81,7 @@ class CallbackModule(callback_loader.get("podlab", class_only=True)):  # type: i
             return False
         self._clear()
         self._steps += 1
+        self._after_step = True
         self._claims += step["claims"]
         self._display.display("\n".join(lesson.step_lines(self._steps, step, paint)))
         return True

@@ -26,7 +26,9 @@ def cut(text: str, width: int) -> str:
 def shortened(output: str, lines: int, width: int) -> list[str]:
     """An output's first lines, each in so many columns; the last line says how many more there were."""
     # What would move a terminal's cursor would spoil the page, whatever a container prints.
-    every = ["".join(c if c.isprintable() else " " for c in line.expandtabs()) for line in output.strip("\n").splitlines()]
+    every = [
+        "".join(c if c.isprintable() else " " for c in line.expandtabs()) for line in output.strip("\n").splitlines()
+    ]
     kept = every if len(every) <= lines else every[: lines - 1]
     more = [f"… {len(every) - len(kept)} more lines"] if len(kept) < len(every) else []
     return [cut(line.rstrip(), width) for line in kept] + more
