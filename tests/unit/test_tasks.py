@@ -83,6 +83,16 @@ def test_every_option_has_help(tasks: Any, typed: Any, capsys: pytest.CaptureFix
     assert "-A, --all-namespaces" in text
 
 
+@pytest.mark.parametrize("name", EVERY_TASK)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_every_command_has_help(
+    typed: Any, got: Calls, capsys: pytest.CaptureFixture[str], name: str, flag: str
+) -> None:
+    assert typed(name, flag) == 0
+    assert f" {name} " in capsys.readouterr().out.splitlines()[0]
+    assert not got
+
+
 @pytest.mark.parametrize(
     ("words", "what"),
     [

@@ -78,6 +78,8 @@ class Command(Task):  # type: ignore[type-arg]
         for argument in arguments:
             if argument.name in self.short:
                 argument.names = (*argument.names[:1], self.short[argument.name])
+            # Else invoke would take the flag for the word that is missing: `exec --help`.
+            argument.positional = argument.positional and not _asks_for_help(sys.argv[1:])
         if not self.words:
             return arguments
         others = [argument for argument in arguments if argument.name != self.words]
@@ -103,6 +105,10 @@ class Command(Task):  # type: ignore[type-arg]
 
 def _body(argv: Sequence[str]) -> Sequence[str]:
     return argv[: argv.index("--")] if "--" in argv else argv
+
+
+def _asks_for_help(argv: Sequence[str]) -> bool:
+    return bool({"--help", "-h"} & set(_body(argv)))
 
 
 def count_words(argv: Sequence[str], command: str, arguments: Sequence[Argument]) -> int:
