@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 from podlab.linux import syscalls
+from podlab.linux.mountinfo import mounts
 
 _KINDS = (("mnt", syscalls.CLONE_NEWNS), ("net", syscalls.CLONE_NEWNET))
 
@@ -20,6 +21,9 @@ def own_machine() -> Iterator[None]:
     syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWNET)
     try:
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+        for hidden in reversed(mounts()):
+            if hidden.mount_point.startswith("/run/"):
+                syscalls.umount(hidden.mount_point, syscalls.MNT_DETACH)
         syscalls.mount("run", "/run", "tmpfs", 0, "mode=755")
         yield
     finally:

@@ -281,24 +281,27 @@ def machine(directory: pathlib.Path) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def one_node(directory: pathlib.Path, name: str = "") -> Iterator[Lab]:
-    """A lab of one node; after it the machine is as before, to the last file."""
-    name = name or f"t{os.getpid()}"
-    with machine(directory) as images:
-        before = trace(name)
-        cluster = cluster_of(name)
-        netns.create(paths.node_netns(f"{name}-worker"))
-        files = {
-            "hostname": f"{name}-worker\n",
-            "hosts": "127.0.0.1 localhost\n",
-            "resolv.conf": "nameserver 9.9.9.9\n",
-        }
-        try:
-            record = node.create(name, cluster.to_dict()["nodes"][0], files)
-            yield Lab(cluster, record, images)
-        finally:
-            apply(lab.removal(name, lab.find(name)))
-            reap()
-        assert trace(name) == before
+    """A lab of one node on a machine of its own; after it the machine is as before, to the last file."""
+    with machine(directory) as images, node_on(name or f"t{os.getpid()}", images) as made:
+        yield made
+
+
+FILES = {"hosts": "127.0.0.1 localhost\n", "resolv.conf": "nameserver 9.9.9.9\n"}
+
+
+@contextlib.contextmanager
+def node_on(name: str, images: Mapping[str, Any]) -> Iterator[Lab]:
+    """A lab of one node on this machine, which is as before afterwards."""
+    before = trace(name)
+    cluster = cluster_of(name)
+    netns.create(paths.node_netns(f"{name}-worker"))
+    try:
+        record = node.create(name, cluster.to_dict()["nodes"][0], {**FILES, "hostname": f"{name}-worker\n"})
+        yield Lab(cluster, record, images)
+    finally:
+        apply(lab.removal(name, lab.find(name)))
+        reap()
+    assert trace(name) == before
 
 
 def reap() -> None:

@@ -52,8 +52,7 @@ TABLE = [
     ("other mounts", ALIVE, {"mounts": [{"x": 1}]}, [REMOVE + "mounts changed", CREATE + "mounts changed"]),
     ("other labels", ALIVE, {"labels": {}}, ["node.label: labels or taints changed"]),
     ("other taints", ALIVE, {"taints": [{"key": "a"}]}, ["node.label: labels or taints changed"]),
-    ("gone, and other labels", GONE, {"labels": {}}, [REMOVE + "its pause process is gone", CREATE + "its pause process is gone"]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("_case", "process", "changed", "expected"), TABLE, ids=[row[0] for row in TABLE])

@@ -15,7 +15,7 @@ from typing import Any, Callable, NamedTuple
 from ..errors import PodlabError
 from ..linux import cgroup, process, syscalls
 from ..linux.cgroup_files import make
-from ..linux.mountinfo import mounts
+from ..linux.mountinfo import mounts, under
 from . import paths
 from .files import write_json, write_text
 from .pause import pause_command
@@ -190,12 +190,13 @@ def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: tuple
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SHARED)
         _forget_netns_mounts()
+        held = _hold_sources(wanted)
         for covered in ("/proc", "/sys", "/dev/shm"):
             # Taken away, not only covered: mountinfo then shows the node's own and nothing else.
             if os.path.ismount(covered):
                 syscalls.umount(covered, syscalls.MNT_DETACH)
         for mount in wanted:
-            _mount(mount)
+            _mount(mount, held)
         null = os.open("/dev/null", os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
@@ -210,19 +211,29 @@ def _become_node(name: str, wanted: list[Mounted], init: list[int], pause: tuple
 
 
 def _forget_netns_mounts() -> None:
-    # Copies of the machine's pinned namespaces would keep them alive after their removal there. The last made first:
-    # `ip netns add` mounts /run/netns over itself, and with it over what was pinned before.
-    for mount in reversed(mounts()):
-        if mount.mount_point == "/run/netns" or mount.mount_point.startswith("/run/netns/"):
+    # Copies of the machine's pinned namespaces would keep them alive after their removal there.
+    found = True
+    while found:
+        # Again and again: `ip netns add` mounts /run/netns over itself, and with it over what was pinned before.
+        found = False
+        for mount in under(mounts(), "/run/netns"):
             try:
                 syscalls.umount(mount.mount_point, syscalls.MNT_DETACH)
+                found = True
             except OSError as error:
-                # Hidden below a mount of /run: out of reach, and taken away there by propagation.
+                # Hidden below another mount: out of reach until that is gone.
                 if error.errno not in (errno.EINVAL, errno.ENOENT):
                     raise
 
 
-def _mount(mount: Mounted) -> None:
+def _hold_sources(wanted: list[Mounted]) -> dict[str, int]:
+    """Descriptors of what extraMounts show: /var/run/docker.sock is the machine's, whatever covers /run by then."""
+    extra = next(number for number, mount in enumerate(wanted) if mount.target == "/run") + 1
+    sources = {mount.source for mount in wanted[extra:] if not mount.flags & syscalls.MS_REMOUNT}
+    return {source: os.open(source, os.O_PATH | os.O_CLOEXEC) for source in sources}
+
+
+def _mount(mount: Mounted, held: Mapping[str, int]) -> None:
     if mount.fstype or mount.target == "/var/log/pods":
         os.makedirs(mount.target, exist_ok=True)
     elif not os.path.exists(mount.target):
@@ -232,7 +243,8 @@ def _mount(mount: Mounted) -> None:
             f"extraMounts: {mount.target} does not exist on this machine, whose file tree the node shares. "
             f"Create it, or mount on a path that exists"
         )
-    syscalls.mount(mount.source, mount.target, mount.fstype or None, mount.flags, mount.data or None)
+    source = f"/proc/self/fd/{held[mount.source]}" if mount.source in held else mount.source
+    syscalls.mount(source, mount.target, mount.fstype or None, mount.flags, mount.data or None)
 
 
 def _reset_signals() -> None:
