@@ -145,8 +145,8 @@ def _finish_bind(root: int, mount: RootMount) -> None:
     try:
         if mount.flags:
             sys.mount(None, place, None, sys.MS_BIND | sys.MS_REMOUNT | mount.flags)
-        if mount.propagation:
-            sys.mount(None, place, None, PROPAGATION[mount.propagation])
+        # A bind is in the peer group of where it comes from: what is mounted there later must not come in by itself.
+        sys.mount(None, place, None, PROPAGATION[mount.propagation or "None"])
     finally:
         os.close(fd)
 
@@ -179,6 +179,8 @@ def mask(root: int, null: int) -> None:
         _mask(root, path, null)
     for path in READONLY:
         _make_readonly(root, path)
+    # With v1 it is a tmpfs, which had to be writable until every controller had its directory.
+    _remount_readonly(root, "/sys/fs/cgroup")
 
 
 def _mask(root: int, path: str, null: int) -> None:
@@ -193,6 +195,7 @@ def _mask(root: int, path: str, null: int) -> None:
             sys.mount("tmpfs", f"/proc/self/fd/{fd}", "tmpfs", sys.MS_RDONLY, "nr_blocks=1,nr_inodes=1")
         else:
             sys.mount(f"/proc/self/fd/{null}", f"/proc/self/fd/{fd}", None, sys.MS_BIND)
+            _finish_bind(root, RootMount(path, "", "/dev/null", file=True))
     finally:
         os.close(fd)
 
@@ -205,6 +208,10 @@ def _make_readonly(root: int, path: str) -> None:
     place = f"/proc/self/fd/{fd}"
     sys.mount(place, place, None, sys.MS_BIND | sys.MS_REC)
     os.close(fd)
+    _remount_readonly(root, path)
+
+
+def _remount_readonly(root: int, path: str) -> None:
     fd = open_inside(root, path)
     sys.mount(None, f"/proc/self/fd/{fd}", None, sys.MS_BIND | sys.MS_REMOUNT | sys.MS_RDONLY | SAFE)
     os.close(fd)
