@@ -86,7 +86,9 @@ def test_service_sees_the_address_of_the_pod_that_asks(extras: Lab) -> None:
 def test_pod_reaches_itself_through_its_service(extras: Lab) -> None:
     """Hairpin: only behind another source address can the answer come back by the way the question went."""
     echo = extras.pod("echo", "extras")
-    assert extras.exec("echo", "timeout", "5", "wget", "-qO-", "http://echo", namespace="extras").strip() == "echo"
+    assert (
+        extras.exec("echo", "timeout", "5", "wget", "-qO-", "http://echo.extras", namespace="extras").strip() == "echo"
+    )
     gateway = ip_of(echo).rpartition(".")[0] + ".1"
     assert f"[::ffff:{gateway}]:" in extras.invoke("logs", "echo", "-n", "extras").stdout
 
@@ -103,7 +105,12 @@ def test_service_without_endpoints_refuses_at_once(extras: Lab) -> None:
     begin = time.monotonic()
     inside = extras.try_exec("echo", "timeout", "20", "wget", "-qO-", "http://nobody", namespace="extras")
     outside = extras.in_node(
-        extras.node_names()[1], "curl", "--max-time", "20", f"http://{extras.service_ip('nobody', 'extras')}", check=False
+        extras.node_names()[1],
+        "curl",
+        "--max-time",
+        "20",
+        f"http://{extras.service_ip('nobody', 'extras')}",
+        check=False,
     )
     assert time.monotonic() - begin < 5
     assert inside.returncode == 1

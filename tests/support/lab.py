@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -112,6 +113,15 @@ class Lab:
         found = self.pods(prefix, namespace)
         assert len(found) == 1, f"{prefix}: {[name_of(pod) for pod in found]}"
         return found[0]
+
+    def log_times(self, pod: Mapping[str, Any], run: int) -> list[float]:
+        """When each line of a run of the pod's first container was written, in seconds since the epoch."""
+        place = paths.pod_log_dir(self.name, node_of(pod), pod["metadata"]["namespace"], name_of(pod), uid_of(pod))
+        file = pathlib.Path(place, container_of(pod)["name"], f"{run}.log")
+        texts = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines()]
+        # Nanoseconds are more than datetime reads.
+        moments = [datetime.datetime.fromisoformat(f"{text[:26]}+00:00") for text in texts]
+        return [moment.timestamp() for moment in moments]
 
     def service_ip(self, name: str, namespace: str = "default") -> str:
         """The ClusterIP of a Service."""
