@@ -1,0 +1,209 @@
+"""The parts of docs/ that follow from the code: rendered here, compared by tests, written by running this file.
+
+A part stands in its page between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pathlib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+_PART = re.compile(r"<!-- begin (?P<name>[\w-]+) -->\n(?P<text>.*?)<!-- end (?P=name) -->", re.DOTALL)
+_MARKUP = (
+    (re.compile(r"\bO\(([^)]*)\)|\bV\(([^)]*)\)|\bC\(([^)]*)\)|\bM\(([^)]*)\)|\bRV\(([^)]*)\)"), "`%s`"),
+    (re.compile(r"\bI\(([^)]*)\)|\bB\(([^)]*)\)"), "*%s*"),
+)
+
+
+def parts(page: pathlib.Path) -> dict[str, str]:
+    """Name -> text of each rendered part of a page."""
+    return {match["name"]: match["text"] for match in _PART.finditer(page.read_text(encoding="utf-8"))}
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+# -- manifests ----------------------------------------------------------------------------------------------------------
+
+
+def fields() -> str:
+    """One table per kind: each field and what it may say."""
+    from podlab.kube import kinds, supported
+
+    found = []
+    for name, spec in supported.SPECS.items():
+        kind = kinds.KINDS[name]
+        rows = list(_field_rows("spec", spec, supported))
+        found.append(f"### {name} (`{kind.api_version}`)\n\n{table(('field', 'values'), rows)}")
+    return "\n" + "\n".join(found) + "\n"
+
+
+def _field_rows(path: str, known: Any, supported: Any) -> Iterator[tuple[str, ...]]:
+    if known is supported.POD_SPEC and path != "spec":
+        yield (f"`{path}`", "as a Pod's `spec`")
+    elif known is supported.YES:
+        yield (f"`{path}`", "any")
+    elif isinstance(known, supported.Only):
+        yield (f"`{path}`", "only " + ", ".join(f"`{_value(value)}`" for value in known.values))
+    elif isinstance(known, list):
+        yield from _field_rows(f"{path}[]", known[0], supported)
+    else:
+        for key, inner in known.items():
+            yield from _field_rows(f"{path}.{key}", inner, supported)
+        if known is supported._RESOURCE_NAMES:
+            yield (f"`{path}.hugepages-*`", "any")
+
+
+def _value(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True).replace("\n...", "").strip()
+    return text
+
+
+# -- commands -----------------------------------------------------------------------------------------------------------
+
+
+def commands() -> str:
+    """A section per command: its line of the menu, how it is called, its options."""
+    # invoke counts the words that were typed; here nobody typed any. It forgets the help texts that it was asked for.
+    typed, sys.argv = sys.argv, ["invoke"]
+    sys.path.insert(0, str(ROOT))
+    sys.modules.pop("tasks", None)
+    try:
+        menu = importlib.import_module("tasks").ns
+        contexts = sorted(menu.to_contexts(), key=lambda context: str(context.name))
+    finally:
+        sys.argv = typed
+        sys.path.remove(str(ROOT))
+        del sys.modules["tasks"]
+    return "\n" + "\n".join(_command(menu[context.name], context) for context in contexts) + "\n"
+
+
+# What follows `--`, which invoke does not know of.
+_AFTER = {"exec": "-- COMMAND [ARG...]", "test": "[-- PYTEST-ARG...]"}
+
+
+def _command(task: Any, context: Any) -> str:
+    name = str(context.name)
+    every = sorted(set(context.args.values()), key=lambda found: str(found.name))
+    # -f may be repeated, so invoke has it among the words, of which it takes none.
+    words = [one for one in every if one.positional and (one.kind is not list or one.name == task.words)]
+    options = [one for one in every if one not in words]
+    typed = [f"[{one.name.upper()}...]" if one.name == task.words else one.name.upper() for one in words]
+    files = ["-f FILE"] if name == "apply" else []
+    usage = " ".join(["./lab", name, *typed, *files, "[OPTION...]", *([_AFTER[name]] if name in _AFTER else [])])
+    rows = [(f"`{one.name.upper()}`", one.help) for one in words]
+    rows += [(" ".join(f"`{flag}`" for flag in _flags(one)), one.help) for one in options]
+    needs = "Needs root." if task.root else "Needs no root."
+    first = (task.__doc__ or "").splitlines()[0]
+    return f"### {name}\n\n{first}. {needs}\n\n    {usage}\n\n{table(('argument', 'meaning'), rows)}"
+
+
+def _flags(argument: Any) -> list[str]:
+    if argument.kind is bool and argument.default is True:
+        return [f"--[no-]{argument.name}"]
+    names = {name.replace("_", "-") for name in argument.names}
+    return sorted((f"{'--' if len(name) > 1 else '-'}{name}" for name in names), key=len)
+
+
+# -- modules ------------------------------------------------------------------------------------------------------------
+
+
+def documented(path: pathlib.Path) -> dict[str, Any]:
+    """DOCUMENTATION of a module, and EXAMPLES as text under "examples"."""
+    found: dict[str, Any] = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            name = getattr(node.targets[0], "id", "")
+            if name == "DOCUMENTATION":
+                found.update(yaml.safe_load(str(node.value.value)))
+            elif name == "EXAMPLES":
+                found["examples"] = str(node.value.value).strip()
+    return found
+
+
+def modules() -> str:
+    """A section per module: what it does, its options, its examples."""
+    pages = [documented(path) for path in sorted((ROOT / "library").glob("*.py"))]
+    return "\n" + "\n".join(_module(page) for page in pages)
+
+
+def module_lines() -> str:
+    """One line per module."""
+    pages = [documented(path) for path in sorted((ROOT / "library").glob("*.py"))]
+    rows = [(f"[`{page['module']}`](docs/modules.md#{page['module']})", page["short_description"]) for page in pages]
+    return "\n" + table(("module", "what it does"), rows) + "\n"
+
+
+def _module(page: Mapping[str, Any]) -> str:
+    said = page["description"]
+    text = "\n".join(f"- {plain(line)}" for line in ([said] if isinstance(said, str) else said))
+    rows = [
+        (f"`{name}`", option.get("type", "str"), _default(option), plain(_first(option["description"])))
+        for name, option in page["options"].items()
+    ]
+    options = table(("option", "type", "default", "meaning"), rows)
+    examples = page["examples"].removeprefix("---\n")
+    return f"## {page['module']}\n\n{page['short_description']}.\n\n{text}\n\n{options}\n```yaml\n{examples}\n```\n"
+
+
+def _default(option: Mapping[str, Any]) -> str:
+    if option.get("required"):
+        return "required"
+    return f"`{option['default']}`" if option.get("default") not in (None, "") else ""
+
+
+def _first(text: str | list[str]) -> str:
+    return text if isinstance(text, str) else " ".join(text)
+
+
+def plain(text: str) -> str:
+    """Ansible's markup as Markdown."""
+    for pattern, form in _MARKUP:
+        text = pattern.sub(lambda match, form=form: form % next(filter(None, match.groups())), text)  # type: ignore[misc]
+    return " ".join(text.split())
+
+
+def menu_lines() -> str:
+    """One line per command."""
+    found = [
+        (f"[`{name}`](docs/commands.md#{name})", first)
+        for name, first in re.findall(r"^### ([\w-]+)\n\n(.*?)\. Needs", commands(), re.MULTILINE)
+    ]
+    return "\n" + table(("command", "what it does"), found) + "\n"
+
+
+# Page -> its parts.
+RENDERED = {
+    ROOT / "README.md": {"commands": menu_lines, "modules": module_lines},
+    DOCS / "manifests.md": {"fields": fields},
+    DOCS / "commands.md": {"commands": commands},
+    DOCS / "modules.md": {"modules": modules},
+}
+
+
+def write() -> None:
+    """Bring every page to what the code says."""
+    for page, renderers in RENDERED.items():
+        text = page.read_text(encoding="utf-8")
+        for name, render in renderers.items():
+            made = f"<!-- begin {name} -->\n{render()}<!-- end {name} -->"
+            pattern = re.compile(rf"<!-- begin {name} -->\n.*?<!-- end {name} -->", re.DOTALL)
+            text = pattern.sub(lambda _, made=made: made, text)  # type: ignore[misc]
+        page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT / "module_utils")]
+    write()
