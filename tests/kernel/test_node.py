@@ -193,7 +193,6 @@ class TestTrouble:
         netns.create(paths.node_netns(f"{name}-worker"))
         yield name
         apply(lab.removal(name, lab.find(name)))
-        runtime.reap()
         assert runtime.trace(name) == before
         assert table() == machine
 

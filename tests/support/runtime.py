@@ -28,6 +28,7 @@ from support.own_machine import own_machine
 
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 SECONDS = 15.0
+CAP_SYS_RESOURCE = 24
 Status = dict[str, Any]
 
 
@@ -224,6 +225,15 @@ def cluster_of(name: str) -> Cluster:
     return Cluster(name=name, nodes=(one,), ip_family="ipv4", kube_proxy_mode="iptables", **nets, **services)
 
 
+def strays() -> Iterator[int]:
+    """Processes, in whatever cgroup, that come from this test: they have its PODLAB_LIB in their environment."""
+    mark = f"PODLAB_LIB={os.environ.get('PODLAB_LIB')}".encode()
+    for pid in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+        with contextlib.suppress(OSError):
+            if pid != os.getpid() and mark in pathlib.Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                yield pid
+
+
 def trace(cluster: str) -> dict[str, list[str]]:
     """Everything that a lab, or a pod of it, can leave: by kind, sorted."""
     hierarchies = cgroup.detect()
@@ -236,7 +246,7 @@ def trace(cluster: str) -> dict[str, list[str]]:
         links = list(netlink.links())
     return {
         "processes": sorted(f"{pid} {process.command(pid)}" for pid in pids),
-        "children": sorted(str(pid) for pid in process.children(os.getpid())),
+        "strays": sorted(f"{pid} {process.command(pid)}" for pid in strays()),
         "cgroups": sorted(directories),
         "mounts": sorted(f"{each.mount_point} {each.fstype}" for each in mounts()),
         "namespaces": netns.names(),
@@ -264,8 +274,6 @@ def machine(directory: pathlib.Path) -> Iterator[dict[str, Any]]:
     lib = directory / "lib"
     lib.mkdir()
     before = os.environ.get("PODLAB_LIB")
-    # Orphans come to us: a process that no cgroup knows is seen.
-    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     try:
         with own_machine():
             syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SHARED)
@@ -273,7 +281,6 @@ def machine(directory: pathlib.Path) -> Iterator[dict[str, Any]]:
             os.environ["PODLAB_LIB"] = str(lib)
             yield make_images()
     finally:
-        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 0)
         os.environ.pop("PODLAB_LIB", None)
         if before is not None:
             os.environ["PODLAB_LIB"] = before
@@ -300,12 +307,4 @@ def node_on(name: str, images: Mapping[str, Any]) -> Iterator[Lab]:
         yield Lab(cluster, record, images)
     finally:
         apply(lab.removal(name, lab.find(name)))
-        reap()
     assert trace(name) == before
-
-
-def reap() -> None:
-    """Collect our ended children, those included that only came to us as orphans."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
