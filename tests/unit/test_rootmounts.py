@@ -152,3 +152,13 @@ def test_masks_come_from_the_null_device_only(root: int, path: str) -> None:
             rootmounts.mask(root, null)
     finally:
         os.close(null)
+
+
+def test_every_cpus_thermal_throttle_is_masked(root: int, image: pathlib.Path) -> None:
+    assert rootmounts._thermal_throttles(root) == []
+    for name in ("cpu0", "cpu10", "cpufreq", "cpuidle", "power"):
+        (image / "sys/devices/system/cpu" / name).mkdir(parents=True)
+    assert sorted(rootmounts._thermal_throttles(root)) == [
+        "/sys/devices/system/cpu/cpu0/thermal_throttle",
+        "/sys/devices/system/cpu/cpu10/thermal_throttle",
+    ]

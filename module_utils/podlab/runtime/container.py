@@ -125,6 +125,8 @@ def start(
         for fd, flag in joined:
             syscalls.setns(fd, flag)
         _make_root(container, merged, mounts)
+        # The null device that was opened on the node is the node's; standard input must be the container's own.
+        os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
         user = enter.resolve_user(container["user"])
         final = enter.environment(environment, user.home)
         enter.reset_process()

@@ -69,6 +69,7 @@ MASKED = [
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
 ]
+_CPUS = "/sys/devices/system/cpu"
 READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
 
@@ -175,12 +176,25 @@ def mask(root: int, null: int) -> None:
     status = os.fstat(null)
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
         raise PodlabError("/dev/null of the node is not the null device")
-    for path in MASKED:
+    for path in (*MASKED, *_thermal_throttles(root)):
         _mask(root, path, null)
     for path in READONLY:
         _make_readonly(root, path)
     # With v1 it is a tmpfs, which had to be writable until every controller had its directory.
     _remount_readonly(root, "/sys/fs/cgroup")
+
+
+def _thermal_throttles(root: int) -> list[str]:
+    """Counters of each CPU's overheating, which tell one tenant about another; only x86 has them."""
+    try:
+        fd = open_inside(root, _CPUS)
+    except FileNotFoundError:
+        return []
+    try:
+        names = os.listdir(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    return [f"{_CPUS}/{name}/thermal_throttle" for name in names if name[:3] == "cpu" and name[3:].isdigit()]
 
 
 def _mask(root: int, path: str, null: int) -> None:
