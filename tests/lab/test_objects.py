@@ -1,0 +1,136 @@
+"""apply, delete and get: a round trip of objects through the commands, and every form of output."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+
+import pytest
+import yaml
+
+from support.lab import Lab, container_of, ip_of, name_of, node_of, running, uid_of
+
+pytestmark = pytest.mark.lab
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: passing, labels: {app: passing}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: c, image: busybox, imagePullPolicy: IfNotPresent, command: [sleep, "10000"]}]
+"""
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: visitor}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: visitor}}
+  template:
+    metadata: {labels: {app: visitor}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers: [{name: c, image: busybox, imagePullPolicy: IfNotPresent, command: [sleep, "10000"]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: visitor}
+spec: {selector: {app: visitor}, ports: [{port: 80}]}
+"""
+
+
+def test_round_trip_of_objects(lab: Lab, tmp_path: pathlib.Path) -> None:
+    """apply adds, the same again changes nothing, delete TYPE/NAME and delete -f take away; the rest is left alone."""
+    others = {uid_of(pod): pod["supervisor"] for pod in lab.pods()}
+    file = tmp_path / "things.yaml"
+    file.write_text(f"{POD}---{DEPLOYMENT}", encoding="utf-8")
+
+    lab.invoke("apply", "-f", str(file))
+    assert running(lab.pod("passing"))
+    visitors = lab.pods("visitor-")
+    assert len(visitors) == 2
+    (endpoints,) = lab.get_json("endpoints", "visitor")
+    assert {entry["ip"] for entry in endpoints["subsets"][0]["addresses"]} == {ip_of(pod) for pod in visitors}
+
+    assert "nothing to do" in lab.invoke("apply", "-f", str(file)).stdout
+    assert {uid_of(pod) for pod in lab.pods("visitor-")} == {uid_of(pod) for pod in visitors}
+
+    lab.invoke("delete", "pod/passing")
+    assert lab.pods("passing") == []
+    lab.invoke("delete", "-f", str(file))
+    assert lab.pods("visitor-") == []
+    assert [name for name in map(name_of, lab.get_json("services")) if name == "visitor"] == []
+    rules = lab.in_node(lab.node_names()[1], "iptables-save").stdout
+    assert "visitor" not in rules
+    now = {uid_of(pod): pod["supervisor"] for pod in lab.pods()}
+    assert {uid: now[uid] for uid in others} == others
+
+
+def test_image_that_may_not_be_pulled_is_an_error_that_names_it(lab: Lab) -> None:
+    manifest = POD.replace(
+        "image: busybox, imagePullPolicy: IfNotPresent", "image: nowhere/none:1, imagePullPolicy: Never"
+    )
+    done = lab.apply(manifest, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert 'ErrImageNeverPull: Container image "nowhere/none:1" is not present with pull policy of Never' in text
+    assert lab.pods("passing") == []
+    # And the lab knows nothing of it: what comes next is not in its way.
+    assert "nothing to do" in lab.invoke("scale", "deployment/web", "--replicas", "3").stdout
+
+
+# ---- get ----
+
+
+def test_wide_table(lab: Lab) -> None:
+    lines = lab.invoke("get", "pods", "-o", "wide").stdout.splitlines()
+    assert re.split(r" {2,}", lines[0].strip()) == [
+        "NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE", "NOMINATED NODE", "READINESS GATES",
+    ]  # fmt: skip
+    # (1m ago) stands between the restarts and the age of a pod that was restarted.
+    rows = {line.split()[0]: re.sub(r" \(\S+ ago\)", "", line).split() for line in lines[1:]}
+    for pod in lab.pods():
+        assert rows[name_of(pod)][5:7] == [ip_of(pod), node_of(pod)]
+
+
+def test_plain_table_and_all_namespaces(lab: Lab) -> None:
+    assert lab.invoke("get", "pods").stdout.split()[:5] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
+    lines = lab.invoke("get", "pods", "-A").stdout.splitlines()
+    assert lines[0].split()[:2] == ["NAMESPACE", "NAME"]
+    assert {"default", "kube-system"} <= {line.split()[0] for line in lines[1:]}
+
+
+def test_namespace_and_label_choose(lab: Lab) -> None:
+    assert [name_of(pod) for pod in lab.get_json("pods", "-n", "kube-system")] == [
+        name_of(lab.pod("kube-dns", "kube-system"))
+    ]
+    chosen = lab.get_json("pods", "-l", "app=web")
+    assert {name_of(pod) for pod in chosen} == {name_of(pod) for pod in lab.pods("web-")}
+    assert lab.get_json("pods", "-l", "app in (core-k8s)", "-A")[0]["metadata"]["name"] == "core-k8s"
+    done = lab.invoke("get", "pods", "-n", "empty")
+    assert done.stderr == "No resources found in empty namespace.\n"
+
+
+def test_json_and_yaml_are_the_same_object(lab: Lab) -> None:
+    as_json = json.loads(lab.invoke("get", "pod", "core-k8s", "-o", "json").stdout)
+    assert yaml.safe_load(lab.invoke("get", "pod", "core-k8s", "-o", "yaml").stdout) == as_json
+    assert (as_json["apiVersion"], as_json["kind"]) == ("v1", "Pod")
+    assert as_json["status"]["podIP"] == ip_of(lab.pod("core-k8s"))
+    assert container_of(as_json)["ready"] is True
+
+
+def test_names_and_jsonpath(lab: Lab) -> None:
+    names = [name_of(pod) for pod in lab.pods()]
+    assert lab.invoke("get", "pods", "-o", "name").stdout.split() == [f"pod/{name}" for name in names]
+    assert lab.invoke("get", "pods", "-o", "jsonpath={.items[*].metadata.name}").stdout.split() == names
+    assert lab.invoke("get", "nodes", "-o", "name").stdout.split() == [f"node/{name}" for name in lab.node_names()]
+    template = "jsonpath={.spec.clusterIP}:{.spec.ports[0].port}"
+    assert lab.invoke("get", "service", "web", "-o", template).stdout == f"{lab.service_ip('web')}:80"
+
+
+def test_unknown_pod_is_an_error(lab: Lab) -> None:
+    done = lab.invoke("get", "pod", "nobody", check=False)
+    assert done.returncode == 1
+    assert 'pods "nobody" not found' in done.stderr
