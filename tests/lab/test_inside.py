@@ -38,7 +38,8 @@ MASKED = (
 ).split()
 READ_ONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger".split()
 
-# CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL AUDIT_WRITE
+# CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL
+# AUDIT_WRITE
 DEFAULT_CAPABILITIES = 0x00000000A80425FB
 
 
@@ -204,7 +205,10 @@ def test_devices_are_the_default_ones(lab: Lab, web: dict[str, Any]) -> None:
     core = ["core"] if pathlib.Path("/proc/kcore").exists() else []
     assert lab.exec(name_of(web), "ls", "/dev").split() == sorted([*core, *DEVICES])
     nodes = ("null", "zero", "full", "random", "urandom", "tty")
-    script = f"cd /dev && stat -c '%n %F %t:%T %a %u:%g' {' '.join(nodes)}; for name in ptmx fd stdin stdout stderr; do readlink $name; done"
+    script = f"""
+    cd /dev
+    stat -c '%n %F %t:%T %a %u:%g' {" ".join(nodes)}
+    for name in ptmx fd stdin stdout stderr; do readlink $name; done"""
     assert lab.exec(name_of(web), "sh", "-c", script).splitlines() == [
         "null character special file 1:3 666 0:0",
         "zero character special file 1:5 666 0:0",
@@ -333,7 +337,7 @@ def values(pid: int) -> tuple[str, str, str]:
 
 @pytest.mark.parametrize(("pod", "score"), [("web-", 1000), ("core-k8s", 999)])
 def test_oom_scores(lab: Lab, pod: str, score: int) -> None:
-    """BestEffort 1000; Burstable without a memory request 1000 - 0, clamped to 999; pause -998 where that is allowed."""
+    """BestEffort 1000; Burstable without a memory request 999, the most it can be; pause -998 where allowed."""
     found = lab.pods(pod)[0]
     assert oom_score(container_pid(found)) == score
     assert int(lab.exec(name_of(found), "cat", "/proc/self/oom_score_adj")) == score

@@ -17,7 +17,9 @@ KINDS = ("net", "ipc", "uts", "mnt", "pid")
 
 def links(lab: Lab, pod: str, container: str) -> dict[str, str]:
     """Kind -> the link of a container's first process, read inside."""
-    text = lab.exec(pod, "sh", "-c", f"for kind in {' '.join(KINDS)}; do readlink /proc/self/ns/$kind; done", container=container)
+    text = lab.exec(
+        pod, "sh", "-c", f"for kind in {' '.join(KINDS)}; do readlink /proc/self/ns/$kind; done", container=container
+    )
     return dict(zip(KINDS, text.split()))
 
 
@@ -30,7 +32,9 @@ def test_containers_share_network_ipc_and_name_only(lab: Lab) -> None:
 def test_the_shared_ones_are_those_of_pause(lab: Lab) -> None:
     pod = lab.pod("two-containers-pod")
     pause, hello = pause_of(pod), container_pid(pod, "hello")
-    same = {kind for kind in KINDS if os.readlink(f"/proc/{pause}/ns/{kind}") == os.readlink(f"/proc/{hello}/ns/{kind}")}
+    same = {
+        kind for kind in KINDS if os.readlink(f"/proc/{pause}/ns/{kind}") == os.readlink(f"/proc/{hello}/ns/{kind}")
+    }
     assert same == {"net", "ipc", "uts"}
     # And none of them is the machine's or the node's.
     node = next(record["pid"] for record in lab.nodes() if record["name"] == pod["spec"]["nodeName"])
@@ -92,7 +96,9 @@ def test_each_container_is_its_own_first_process(lab: Lab) -> None:
 def test_with_shared_processes_pause_is_the_first(lab: Lab) -> None:
     name = name_of(lab.pod("practice"))
     for container in ("hello", "hello2"):
-        rows = [line.split(None, 1) for line in lab.exec(name, "ps", "-o", "pid,args", container=container).splitlines()]
+        rows = [
+            line.split(None, 1) for line in lab.exec(name, "ps", "-o", "pid,args", container=container).splitlines()
+        ]
         assert ["1", "/pause"] in rows
         # Both containers' processes are to be seen from each.
         assert [row[1] for row in rows].count("sleep 3600") == 2

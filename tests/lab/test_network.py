@@ -116,13 +116,3 @@ def test_service_without_endpoints_refuses_at_once(extras: Lab) -> None:
     assert inside.returncode == 1
     assert "Connection refused" in inside.stderr
     assert outside.returncode == 7  # curl's code for a connection that was refused
-
-
-def test_pod_reaches_the_machine_behind_its_nodes_address(lab: Lab) -> None:
-    """Out of the cluster a pod is masqueraded: the machine knows nodes, not pods."""
-    gateway = lab.gateway()
-    source = lab.pod("core-k8s")
-    node = next(record for record in lab.nodes() if record["name"] == node_of(source))
-    with first_ping(f"podlab-{lab.name}-network", "br0") as seen:
-        lab.exec(name_of(source), "ping", "-c1", "-W5", gateway)
-        assert f"IP {node['address']} > {gateway}: ICMP echo request" in seen()

@@ -114,11 +114,14 @@ class Lab:
         assert len(found) == 1, f"{prefix}: {[name_of(pod) for pod in found]}"
         return found[0]
 
+    def log_file(self, pod: Mapping[str, Any], run: int) -> pathlib.Path:
+        """The log of a run of the pod's first container, as it is on the disk."""
+        place = paths.pod_log_dir(self.name, node_of(pod), pod["metadata"]["namespace"], name_of(pod), uid_of(pod))
+        return pathlib.Path(place, container_of(pod)["name"], f"{run}.log")
+
     def log_times(self, pod: Mapping[str, Any], run: int) -> list[float]:
         """When each line of a run of the pod's first container was written, in seconds since the epoch."""
-        place = paths.pod_log_dir(self.name, node_of(pod), pod["metadata"]["namespace"], name_of(pod), uid_of(pod))
-        file = pathlib.Path(place, container_of(pod)["name"], f"{run}.log")
-        texts = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines()]
+        texts = [line.split()[0] for line in self.log_file(pod, run).read_text(encoding="utf-8").splitlines()]
         # Nanoseconds are more than datetime reads.
         moments = [datetime.datetime.fromisoformat(f"{text[:26]}+00:00") for text in texts]
         return [moment.timestamp() for moment in moments]
@@ -166,6 +169,15 @@ class Lab:
                 if pod and condition(pod):
                     return pod
                 assert time.monotonic() < end, f"{otherwise}\n{json.dumps(pod.get('status'), indent=1)}"
+                watch.wait(LOOK_AGAIN_SECONDS)
+
+    def until_gone(self, uid: str, seconds: float = 20) -> None:
+        """Wait until nothing is left of the pod."""
+        end = time.monotonic() + seconds
+        parent = paths.pods_dir(self.name)
+        with Watch(parent) as watch:
+            while os.path.exists(f"{parent}/{uid}"):
+                assert time.monotonic() < end, f"pod {uid} is still there after {seconds} s"
                 watch.wait(LOOK_AGAIN_SECONDS)
 
     def _everywhere(self) -> list[dict[str, Any]]:
