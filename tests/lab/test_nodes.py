@@ -29,7 +29,7 @@ def test_node_has_its_name_and_address(lab: Lab, node: Host, number: int) -> Non
     assert record["address"] == f"{lab.gateway().rpartition('.')[0]}.{number + 2}"
     (shown,) = node.check_output("ip -o -4 address show eth0").splitlines()
     assert f" {record['address']}/16 " in shown
-    assert node.file("/etc/hosts").contains(f"^{record['address']}\\s+{record['name']}$")
+    assert node.file("/etc/hosts").contains(f"^{record['address']}[[:space:]][[:space:]]*{record['name']}$")
 
 
 def test_routes_are_one_per_node_and_one_per_pod(lab: Lab, node: Host, number: int) -> None:
