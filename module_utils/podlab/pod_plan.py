@@ -128,20 +128,26 @@ class Pods:
         """Delete, clear and start. Raises PodlabError naming every pod that could not be started."""
         cluster = self.request.cluster.name
         names = {title(pod) for pod, _ in self.starting.values()}
-        awaited, longest = [], 0.0
+        awaited, ended, longest = [], [], 0.0
         for uid, entry in self.deleting.items():
             fd = pods.ask_to_go(cluster, uid, self.request.grace)
             if self.request.wait or uid in self.starting or title(entry["pod"]) in names:
                 awaited.append(fd)
+                ended.append(uid)
                 grace = entry["pod"]["spec"].get("terminationGracePeriodSeconds", 30)
                 longest = max(longest, self.request.grace if self.request.grace is not None else grace)
             elif fd >= 0:
                 os.close(fd)
+            else:
+                ended.append(uid)
         for pod in self.relabelling:
             write_json(f"{paths.pod_dir(cluster, pod['metadata']['uid'])}/pod.json", pod)
         for uid in self.clearing:
             pods.clear(cluster, uid)
         pods.await_ends(awaited, longest + EXTRA_TIMEOUT)
+        for uid in ended:
+            # It was ending by itself when it was asked, and has left its files.
+            pods.clear(cluster, uid)
         if self.starting:
             self._start()
 

@@ -193,7 +193,7 @@ class TestTrouble:
         netns.create(paths.node_netns(f"{name}-worker"))
         yield name
         apply(lab.removal(name, lab.find(name)))
-        assert runtime.trace(name) == before
+        runtime.assert_same(before, runtime.trace(name))
         assert table() == machine
 
     def make(self, name: str, **changed: object) -> None:

@@ -75,6 +75,12 @@ class Lab:
             each.said = said[each.uid]
         return started
 
+    def start_config(self, pod: Mapping[str, Any], config: Mapping[str, Any]) -> Pod:
+        """Start one pod from a configuration that the test has changed."""
+        made = Pod(self, pod, config)
+        made.said = pods.start([(pod, config)], SECONDS)[made.uid]
+        return made
+
     def run_pod(self, *containers: Mapping[str, Any], **spec: Any) -> Pod:
         """Start one pod."""
         return self.start(self.pod(*containers, **spec))[0]
@@ -177,10 +183,13 @@ class Pod:
 
     def delete(self, grace: int | None = None) -> None:
         """Delete the pod and wait until it is gone."""
-        fd = pods.ask_to_go(self.lab.name, self.uid, grace)
-        if fd < 0:
-            pods.clear(self.lab.name, self.uid)
-        pods.await_ends([fd], SECONDS)
+        remove(self.lab, self.uid, grace)
+
+
+def remove(owner: Lab, uid: str, grace: int | None = None) -> None:
+    """Delete a pod, or clear away what is left of it, as podlab_pod does."""
+    pods.await_ends([pods.ask_to_go(owner.name, uid, grace)], SECONDS)
+    pods.clear(owner.name, uid)
 
 
 def watch(directory: str, condition: Callable[[], bool], seconds: float, about: Callable[[], str]) -> None:
@@ -251,9 +260,16 @@ def trace(cluster: str) -> dict[str, list[str]]:
         "mounts": sorted(f"{each.mount_point} {each.fstype}" for each in mounts()),
         "namespaces": netns.names(),
         "links": sorted(links),
-        "files": sorted(path for path in files if not path.endswith("last_reserved_ip.0")),
+        "files": sorted(path for path in files if not path.endswith(("/last_reserved_ip.0", "/kindnet/lock"))),
         "descriptors": sorted(os.listdir(f"/proc/{os.getpid()}/fd")),
     }
+
+
+def assert_same(before: Mapping[str, list[str]], after: Mapping[str, list[str]]) -> None:
+    """Fail with what appeared and disappeared between two traces."""
+    lines = [f"{kind}: appeared: {name}" for kind in before for name in after[kind] if name not in before[kind]]
+    lines += [f"{kind}: disappeared: {name}" for kind in before for name in before[kind] if name not in after[kind]]
+    assert not lines and before == after, "\n".join(lines)
 
 
 def make_images() -> dict[str, Any]:
@@ -307,4 +323,4 @@ def node_on(name: str, images: Mapping[str, Any]) -> Iterator[Lab]:
         yield Lab(cluster, record, images)
     finally:
         apply(lab.removal(name, lab.find(name)))
-    assert trace(name) == before
+    assert_same(before, trace(name))

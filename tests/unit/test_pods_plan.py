@@ -186,9 +186,10 @@ def test_deleting_is_waited_for_when_asked(calls: Calls) -> None:
     there(pod("a", terminationGracePeriodSeconds=20))
     there(pod("b", terminationGracePeriodSeconds=40))
     apply(request(exclusive=True, wait=True))
-    assert calls.made[-1] == ("await", 2, 50.0)
+    assert calls.made[2:] == [("await", 2, 50.0), ("clear", "uid-a"), ("clear", "uid-b")]
+    calls.made.clear()
     apply(request(exclusive=True, wait=True, grace_period=3))
-    assert calls.made[-1] == ("await", 2, 13.0)
+    assert calls.made[2] == ("await", 2, 13.0)
 
 
 def test_a_pod_is_replaced_by_one_of_its_name_only_when_it_is_gone(calls: Calls) -> None:
@@ -197,7 +198,14 @@ def test_a_pod_is_replaced_by_one_of_its_name_only_when_it_is_gone(calls: Calls)
     there(pod("other"))
     apply(request(pod("a", uid="new"), exclusive=True))
     assert sorted(calls.made[:2]) == [("ask", "old", None), ("ask", "uid-other", None)]
-    assert calls.made[2:] == [("await", 1, 40.0), ("start", ["new"])]
+    assert calls.made[2:] == [("await", 1, 40.0), ("clear", "old"), ("start", ["new"])]
+
+
+def test_one_that_has_just_ended_is_cleared_away(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pod_plan.pods, "ask_to_go", lambda *_: -1)
+    there(pod("a"))
+    apply(request(exclusive=True))
+    assert calls.made == [("await", 0, 10.0), ("clear", "uid-a")]
 
 
 def test_what_could_not_be_started_is_named(calls: Calls) -> None:

@@ -94,7 +94,10 @@ def ask_to_go(cluster: str, uid: str, grace: int | None) -> int:
     # Noted before the signal: from now on every reader sees a pod that is going.
     wanted = {"deletionTimestamp": timestamp(), **({} if grace is None else {"grace": grace})}
     write_json(f"{directory}/delete.json", wanted)
-    fd = syscalls.pidfd_open(record["pid"])
+    try:
+        fd = syscalls.pidfd_open(record["pid"])
+    except ProcessLookupError:
+        return -1
     process.kill(record["pid"], record["start"], signal.SIGTERM)
     return fd
 

@@ -75,14 +75,16 @@ class Supervisor:
             self._wait()
         self.changed = True
         self._write_status()
+        # A pod that is over before it has begun: its module waits for a word all the same.
+        self._announce()
 
     def _wait(self) -> None:
         timeout = None
         if self.timers:
             timeout = max(0.0, (self.timers[0][0] - self.now()) * 1000)
-        for fd, _ in self.poll.poll(timeout):
-            handler = self.watched.get(fd)
-            if handler:
+        for fd, handler in [(fd, self.watched.get(fd)) for fd, _ in self.poll.poll(timeout)]:
+            # One handler may close what the next event is about, and what it opens then has the same number.
+            if handler and self.watched.get(fd) is handler:
                 handler()
         while self.timers and self.timers[0][0] <= self.now() and not self.ended:
             self.changed = True
@@ -326,10 +328,13 @@ class Supervisor:
         self.ended = True
         cgroup.detect().attach("init", 0)
         borrow(lambda _: self._clean_up())
+        if not os.path.isdir(self.directory):
+            self.deletion = self.deletion or timestamp()
 
     def _clean_up(self) -> None:
         sandbox.remove_cgroups(self.config, cgroup.detect())
-        if self.deletion:
+        # Asked to go while it was ending by itself: nobody else takes its files away.
+        if self.deletion or os.path.exists(f"{self.directory}/delete.json"):
             sandbox.remove_files(self.config)
 
     def _delete(self) -> None:
