@@ -71,6 +71,22 @@ def test_exit_codes_and_reasons(extras: Lab, pod: str, code: int, reason: str) -
     assert after["status"]["phase"] == ("Succeeded" if code == 0 else "Failed")
 
 
+def test_command_that_cannot_be_started_is_tried_again_and_again(extras: Lab) -> None:
+    """The supervisor outlives every attempt, and says between them what it waits for."""
+    uid = uid_of(extras.pod("stubborn", "extras"))
+
+    def waits(pod: dict[str, Any]) -> bool:
+        container = container_of(pod)
+        return container["restartCount"] >= 2 and "waiting" in container["state"]
+
+    container = container_of(extras.until(uid, waits, "it was not tried again"))
+    assert container["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert f"pod=stubborn_extras({uid})" in container["state"]["waiting"]["message"]
+    ended = container["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
+    assert extras.pod("stubborn", "extras")["alive"]
+
+
 def test_pods_that_ended_leave_no_process_and_stay_to_be_seen(extras: Lab) -> None:
     lines = extras.invoke("get", "pods", "-n", "extras").stdout.splitlines()
     status = {line.split()[0]: line.split()[2] for line in lines[1:]}

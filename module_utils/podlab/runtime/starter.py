@@ -48,7 +48,8 @@ def borrow(work: Callable[[Starter], dict[str, Any] | None]) -> dict[str, Any]:
         said = file.read()
     os.waitpid(child, 0)
     result: dict[str, Any] = marshal.loads(said) if said else {"error": "its starter ended without a word", "born": []}
-    if "error" not in result:
+    # Work may return an error of its own, of one container among several: only what was raised has "born".
+    if "born" not in result:
         return result
     for pid in result["born"]:
         _reap(pid)
