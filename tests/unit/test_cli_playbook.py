@@ -179,6 +179,19 @@ def test_the_name_of_the_lab_is_the_configs(
     assert "lab three is up" in capsys.readouterr().out
 
 
+def test_manifests_are_read_though_the_config_is_bad(
+    fake: list[Any], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake[-1] = fake[-1]._replace(code=play.PARSER_ERROR)
+    config = tmp_path / "c.yaml"
+    config.write_text("kind: Cluster\n")
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests" / "m.yaml").write_text("apiVersion: v1\nkind: Nothing\n")
+    with pytest.raises(Exit):
+        play.up(str(config), "", "", "", **NO)
+    assert "m.yaml:2: Nothing: kind: podlab does not support" in capsys.readouterr().err
+
+
 def test_a_playbook_that_fails_has_said_why(fake: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     fake[-1] = fake[-1]._replace(code=2)
     for command in (
@@ -239,6 +252,30 @@ def test_ctrl_c_is_the_childs_to_answer() -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert caught == [signal.SIGINT]
+
+
+def test_a_child_that_does_not_end_after_ctrl_c_is_killed() -> None:
+    code = "import os, signal, time; signal.signal(2, signal.SIG_IGN); os.kill(os.getppid(), 2); signal.pause()"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert playbook.wait([sys.executable, "-c", code], os.environ, patience=0.1) == 137
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_lesson_has_a_lab_of_its_own(fake: list[Any], monkeypatch: pytest.MonkeyPatch, left: bool) -> None:
+    monkeypatch.setenv("PODLAB_MANIFESTS", "/elsewhere")
+    monkeypatch.setattr("podlab.runtime.state.labs", lambda: ["kind", *(["demo-pod"] if left else [])])
+    play.demo("pod", verbose=0)
+    (book, options), *more = fake[:-1]
+    environment = options["environment"]
+    assert (book, options["callback"], environment["KIND_CLUSTER_NAME"]) == ("demo/pod.yml", "lesson", "demo-pod")
+    assert environment["PODLAB_CONFIG"] == str(lab.ROOT / "playbooks" / "demo" / "files" / "pod" / "cluster.yaml")
+    assert environment["PODLAB_MANIFESTS"] == environment["PODLAB_DOWN"] == ""
+    # Stopped half-way, it leaves a lab behind, which goes too; no other does.
+    taken = [(book, options["environment"]["KIND_CLUSTER_NAME"]) for book, options in more]
+    assert taken == ([("teardown.yml", "demo-pod")] if left else [])
 
 
 def test_a_child_that_a_signal_ends() -> None:

@@ -15,6 +15,11 @@ from typing import IO, Any, NamedTuple
 from . import lab
 
 
+# ansible-playbook may wait for ever after Ctrl-C: for a lock that a worker held when it was ended (ansible-core 2.19,
+# FinalQueue). What is half-made then is what `up` repairs and `down` removes.
+PATIENCE_SECONDS = 5.0
+
+
 class Outcome(NamedTuple):
     """How a playbook ended. changed: how many tasks changed something. said: lines that tasks want shown."""
 
@@ -58,21 +63,32 @@ def run(
             "PODLAB_RESULT_FILE": file.name,
         }
         sys.stdout.flush()
-        code = wait(argv, {**os.environ, **own, **(environment or {})}, output)
+        code = wait(argv, {**os.environ, **own, **(environment or {})}, output, PATIENCE_SECONDS)
         text = file.read()
     result = json.loads(text) if text else {}
     return Outcome(code, time.monotonic() - started, result.get("changed", 0), tuple(result.get("said", ())))
 
 
-def wait(argv: Sequence[str], environment: Mapping[str, str], output: IO[str] | None = None) -> int:
+def wait(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    output: IO[str] | None = None,
+    patience: float | None = None,
+) -> int:
     """Run a command to its end and return its exit code. output: where it writes, when not where we do.
 
-    Ctrl-C reaches it as it reaches us: it ends in its own way, and we wait for that.
+    Ctrl-C reaches it as it reaches us: it ends in its own way, and we wait for that. patience: for how many seconds, until
+    it is killed; without it, as long as it takes.
     """
     with subprocess.Popen(argv, env=dict(environment), cwd=lab.ROOT, stdout=output, stderr=output) as process:
+        left: float | None = None
         while True:
             try:
-                code = process.wait()
+                code = process.wait(left)
             except KeyboardInterrupt:
+                left = patience
+                continue
+            except subprocess.TimeoutExpired:
+                process.kill()
                 continue
             return code if code >= 0 else 128 - code
