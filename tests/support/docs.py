@@ -11,7 +11,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -35,7 +35,7 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
-# -- manifests ----------------------------------------------------------------------------------------------------------
+# -- manifests --------------------------------------------------------------------------------------------------------
 
 
 def fields() -> str:
@@ -71,7 +71,7 @@ def _value(value: Any) -> str:
     return text
 
 
-# -- commands -----------------------------------------------------------------------------------------------------------
+# -- commands ---------------------------------------------------------------------------------------------------------
 
 
 def commands() -> str:
@@ -117,7 +117,7 @@ def _flags(argument: Any) -> list[str]:
     return sorted((f"{'--' if len(name) > 1 else '-'}{name}" for name in names), key=len)
 
 
-# -- modules ------------------------------------------------------------------------------------------------------------
+# -- modules ----------------------------------------------------------------------------------------------------------
 
 
 def documented(path: pathlib.Path) -> dict[str, Any]:
@@ -182,6 +182,37 @@ def menu_lines() -> str:
         for name, first in re.findall(r"^### ([\w-]+)\n\n(.*?)\. Needs", commands(), re.MULTILINE)
     ]
     return "\n" + table(("command", "what it does"), found) + "\n"
+
+
+# -- printed output ---------------------------------------------------------------------------------------------------
+
+
+class Command(NamedTuple):
+    """A command of a page and what the page says that it prints."""
+
+    line: str
+    output: str
+
+
+def console(page: pathlib.Path, mark: str) -> list[list[Command]]:
+    """The blocks of a page below `<!-- run: MARK -->`, each a list of commands."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(rf"<!-- run: {mark} -->\n```console\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [_commands(block) for block in blocks]
+
+
+def files(page: pathlib.Path) -> dict[str, str]:
+    """Name -> text of the files that a page shows below `<!-- file: NAME -->`."""
+    found = re.findall(r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", page.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    return dict(found)
+
+
+def _commands(block: str) -> list[Command]:
+    found = []
+    for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        line, _, output = part.partition("\n")
+        found.append(Command(line, output))
+    return found
 
 
 # Page -> its parts.
