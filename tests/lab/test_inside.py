@@ -164,9 +164,15 @@ def test_references_are_expanded_as_kubelet_does(extras: Lab) -> None:
     assert extras.invoke("logs", "words", "-n", "extras").stdout == "hello world|$(GREETING)|$(UNKNOWN)\n"
 
 
+def test_working_directory_is_the_manifests(extras: Lab) -> None:
+    for file in ("/proc/1/cwd", "/proc/self/cwd"):
+        assert extras.exec("words", "readlink", file, namespace="extras") == "/etc\n"
+
+
 def test_working_directory_is_made_when_the_image_lacks_it(extras: Lab) -> None:
-    assert extras.exec("words", "pwd", namespace="extras") == "/var/new\n"
-    assert extras.exec("words", "readlink", "/proc/1/cwd", namespace="extras") == "/var/new\n"
+    uid = uid_of(extras.pod("elsewhere", "extras"))
+    extras.until(uid, lambda pod: pod["status"]["phase"] == "Succeeded", "it could not be started there")
+    assert extras.invoke("logs", "elsewhere", "-n", "extras").stdout == "/new/place\n"
 
 
 # ---- mounts and devices ----
