@@ -7,6 +7,9 @@ import signal
 
 from . import syscalls
 
+# linux/sched.h: set before anything else of exit(2) is seen.
+_PF_EXITING = 0x4
+
 
 def start_time(pid: int) -> int:
     """Start time of the process in clock ticks since boot (field 22 of /proc/PID/stat); 0 when there is none."""
@@ -18,6 +21,16 @@ def start_time(pid: int) -> int:
     # The command name may hold blanks and brackets: count fields after the last one.
     fields = text.rpartition(")")[2].split()
     return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def exiting(pid: int) -> bool:
+    """True when the process is on its way out or gone: a PID namespace's first one first kills all others."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return bool(int(fields[6]) & _PF_EXITING)
 
 
 def alive(pid: int, started: int) -> bool:

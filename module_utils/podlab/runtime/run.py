@@ -59,3 +59,10 @@ class Run:
             "restart_count": self.restart_count,
             "restarts": self.restarts,
         }
+
+    def exit_code(self) -> int:
+        """How its latest run ended; 1 when it has never run."""
+        for state in (self.state, self.last_state):
+            if "terminated" in state:
+                return int(state["terminated"]["exitCode"])
+        return 1

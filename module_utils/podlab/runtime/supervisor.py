@@ -18,7 +18,7 @@ from typing import Any, Callable
 from ..errors import PodlabError
 from ..kube import podstatus
 from ..kube.backoff import CAP, message, restarts
-from ..linux import cgroup, cgroup_end, cgroup_read, syscalls
+from ..linux import cgroup, cgroup_end, cgroup_read, process, syscalls
 from . import container as capsule
 from . import paths, sandbox
 from .crilog import Log, timestamp
@@ -152,13 +152,14 @@ class Supervisor:
         self, run: Run, made: Mapping[str, Any], pipes: tuple[int, int, int, int], starter: Starter
     ) -> dict[str, Any]:
         """In a starter: one container, or why not. One that cannot start does not keep the others from it."""
+        before = len(starter.born)
         try:
             outputs = (pipes[1], pipes[3])
             args = (self.config, run.config, run.restart_count, made["pid"], made["address"], cgroup.detect())
             return {"pid": capsule.start(*args, outputs, starter)}
         except (OSError, PodlabError) as error:
             reason = getattr(error, "details", {}).get("reason") or "CreateContainerError"
-            failed = starter.born.pop() if len(starter.born) > 1 else 0
+            failed = starter.born.pop() if len(starter.born) > before else 0
             return {"error": str(error), "reason": reason, "failed": failed}
 
     def _sandbox_died(self) -> None:
@@ -180,7 +181,7 @@ class Supervisor:
         self.attempt += 1
         for run in self.runs:
             # OnFailure: what has succeeded does not run again, as computePodActions has it.
-            run.restarts = restarts(self.config["restart_policy"], _exit_code(run))
+            run.restarts = restarts(self.config["restart_policy"], run.exit_code())
         if any(run.restarts for run in self.runs):
             self._sync()
         else:
@@ -217,6 +218,9 @@ class Supervisor:
     def _start(self, run: Run) -> None:
         """Start a container again, in the sandbox that there is."""
         if self.deletion or self.sandbox is None or run.pid:
+            return
+        if process.exiting(self.sandbox.pid):
+            # pause took a shared PID namespace along: its end, which is seen next, brings everything back.
             return
         pipes = self._begin(run)
         made = {"pid": self.sandbox.pid, "address": self.sandbox.address}
@@ -273,7 +277,10 @@ class Supervisor:
         self._unwatch(run.pidfd)
         os.close(run.pidfd)
         run.pid, run.pidfd = 0, -1
-        ending = borrow(lambda _: self._end(run))
+        try:
+            ending = borrow(lambda _: self._end(run))
+        except Failed as error:
+            ending = {"reason": "", "message": str(error)}
         for fd in list(run.outputs):
             while self._read(run, fd):
                 pass
@@ -324,6 +331,8 @@ class Supervisor:
 
     def _finish(self) -> None:
         """No container will run again: the sandbox goes; a deleted pod's files too."""
+        if self.ended:
+            return
         self._end_sandbox()
         self.ended = True
         cgroup.detect().attach("init", 0)
@@ -393,10 +402,3 @@ class Supervisor:
                 if state.get("message")
             ]
             self.ready("; ".join(problems))
-
-
-def _exit_code(run: Run) -> int:
-    for state in (run.state, run.last_state):
-        if "terminated" in state:
-            return int(state["terminated"]["exitCode"])
-    return 1
