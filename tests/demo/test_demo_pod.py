@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ from typing import Any, Callable
 import pytest
 import yaml
 
+from podlab.runtime import pause
 from support import snapshot
 from support.machine import BIN, ROOT, Machine, machine
 
 FILES = ROOT / "playbooks" / "demo" / "files" / "pod"
 # A lesson that drops a claim should be noticed.
-CLAIMS = 34
+CLAIMS = 35
 NAME = "demo-pod"
 
 
@@ -49,6 +51,18 @@ def test_every_claim_holds(there: Machine) -> None:
     # What it shows was really run: the prompts of both places, and the kernel's own words.
     for shown in ("  worker# kill -9 ", "  machine# ./lab get pods", "Address already in use", "net:[40265"):
         assert shown in done.stdout
+
+
+def test_without_a_compiler() -> None:
+    """pause is another program then: its source is not shown, everything else is as true of it."""
+    with machine() as bare:
+        for name in pause.COMPILERS:
+            program = shutil.which(name)
+            if program:
+                bare.sh("mount", "--bind", "/dev/null", os.path.realpath(program))
+        done = bare.run(str(BIN / "invoke"), "demo-pod")
+    assert f"\n{CLAIMS - 1} claims, all hold" in done.stdout, done.text
+    assert "Without a C compiler, pause is the program catatonit here." in done.stdout
 
 
 def without_sharing(job: dict[str, Any]) -> None:
