@@ -147,10 +147,19 @@ class Pod:
                 return pid
         raise AssertionError(f"the node has no process {inner}")
 
+    @property
+    def logs(self) -> pathlib.Path:
+        """The directory of the pod's logs, as the machine sees it."""
+        where = paths.pod_log_dir(self.lab.name, self.config["node"], "default", self.config["name"], self.uid)
+        return pathlib.Path(where)
+
+    def until_log(self, text: str, name: str = "c0", run: int = 0) -> None:
+        """Wait until the container has written this."""
+        watch(str(self.logs / name), lambda: text in self.log(name, run), SECONDS, lambda: self.log(name, run))
+
     def log(self, name: str = "c0", run: int = 0) -> str:
         """The texts of the container's log, parts and lines alike."""
-        directory = paths.pod_log_dir(self.lab.name, self.config["node"], "default", self.config["name"], self.uid)
-        lines = pathlib.Path(directory, name, f"{run}.log").read_text().splitlines()
+        lines = (self.logs / name / f"{run}.log").read_text().splitlines()
         return "".join(line.split(" ", 3)[3] + "\n" * (line.split(" ", 3)[2] == "F") for line in lines)
 
     def exec(self, *argv: str, container: str = "", stdin: str | None = None, terminal: bool = False) -> Ran:
@@ -197,8 +206,8 @@ def watch(directory: str, condition: Callable[[], bool], seconds: float, about: 
     libc = ctypes.CDLL(None, use_errno=True)
     fd = libc.inotify_init1(os.O_CLOEXEC)
     try:
-        # IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF
-        libc.inotify_add_watch(fd, os.fsencode(directory), 0x80 | 0x100 | 0x200 | 0x400)
+        # IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF
+        libc.inotify_add_watch(fd, os.fsencode(directory), 0x2 | 0x80 | 0x100 | 0x200 | 0x400)
         poll = select.poll()
         poll.register(fd, select.POLLIN)
         while not condition():

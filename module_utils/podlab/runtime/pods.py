@@ -73,7 +73,10 @@ def _run_zygote(work: Mapping[str, Any], waiting: set[str], timeout: float) -> d
 
 
 def _own_package() -> tuple[str, str]:
-    """(directory or zip to put on sys.path, name of this package there): ansible.module_utils.podlab when it was shipped."""
+    """(directory or zip to put on sys.path, name of this package there).
+
+    The name is ansible.module_utils.podlab when it was shipped.
+    """
     package = zygote.__name__.rpartition(".runtime.")[0]
     file = os.path.abspath(zygote.__file__)
     shipped = f"/{package.replace('.', '/')}/runtime/zygote.py"
@@ -92,14 +95,23 @@ def ask_to_go(cluster: str, uid: str, grace: int | None) -> int:
     if not process.alive(record["pid"], record["start"]):
         return -1
     # Noted before the signal: from now on every reader sees a pod that is going.
-    wanted = {"deletionTimestamp": timestamp(), **({} if grace is None else {"grace": grace})}
-    write_json(f"{directory}/delete.json", wanted)
+    write_json(f"{directory}/delete.json", _deletion(directory, grace))
     try:
         fd = syscalls.pidfd_open(record["pid"])
     except ProcessLookupError:
         return -1
     process.kill(record["pid"], record["start"], signal.SIGTERM)
     return fd
+
+
+def _deletion(directory: str, grace: int | None) -> dict[str, Any]:
+    """What is noted of a request to go; of one that comes again the grace period may only be shorter."""
+    before = read_json(f"{directory}/delete.json", {})
+    if before:
+        limit = before.get("grace", read_json(f"{directory}/config.json", {}).get("grace", 0))
+        grace = limit if grace is None else min(limit, grace)
+    when = before.get("deletionTimestamp") or timestamp()
+    return {"deletionTimestamp": when, **({} if grace is None else {"grace": grace})}
 
 
 def await_ends(fds: Iterable[int], timeout: float) -> None:

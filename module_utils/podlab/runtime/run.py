@@ -66,3 +66,8 @@ class Run:
             if "terminated" in state:
                 return int(state["terminated"]["exitCode"])
         return 1
+
+    def complaints(self) -> list[str]:
+        """Why it does not run, for a person."""
+        states = [state for state in self.state.values() if state.get("message")]
+        return [f"{self.name}: {state.get('reason')}: {state['message']}" for state in states]

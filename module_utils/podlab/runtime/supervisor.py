@@ -217,10 +217,8 @@ class Supervisor:
 
     def _start(self, run: Run) -> None:
         """Start a container again, in the sandbox that there is."""
-        if self.deletion or self.sandbox is None or run.pid:
-            return
-        if process.exiting(self.sandbox.pid):
-            # pause took a shared PID namespace along: its end, which is seen next, brings everything back.
+        # pause took a shared PID namespace along: its end, which is seen next, brings everything back.
+        if self.deletion or self.sandbox is None or run.pid or process.exiting(self.sandbox.pid):
             return
         pipes = self._begin(run)
         made = {"pid": self.sandbox.pid, "address": self.sandbox.address}
@@ -395,10 +393,4 @@ class Supervisor:
         """Tell the module, once, that every container was started or failed to be."""
         if not self.announced:
             self.announced = True
-            problems = [
-                f"{run.name}: {state.get('reason')}: {state.get('message')}"
-                for run in self.runs
-                for state in run.state.values()
-                if state.get("message")
-            ]
-            self.ready("; ".join(problems))
+            self.ready("; ".join(text for run in self.runs for text in run.complaints()))
