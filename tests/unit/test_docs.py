@@ -139,6 +139,12 @@ def test_messages_that_are_explained_are_messages_of_the_code() -> None:
     assert [message for message in quoted if message not in source] == []
 
 
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    named = re.findall(r"\[`(test_\w+)`\]\(\.\./(tests/[\w/]+\.py)\)", TEXTS[docs.DOCS / "security.md"])
+    assert len(named) > 15
+    assert [test for test, file in named if f"def {test}(" not in (docs.ROOT / file).read_text(encoding="utf-8")] == []
+
+
 # -- printed output ---------------------------------------------------------------------------------------------------
 
 
