@@ -37,6 +37,15 @@ class Request(NamedTuple):
     backend: str
 
 
+def _staying(pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The pods that are not being deleted.
+
+    kube-proxy sends to pods on their way out while no other is ready, and takes the rules away when they are gone.
+    Here nobody looks again after this call: their rules would lead to nothing until the next one.
+    """
+    return [entry for entry in pods if not entry["pod"]["metadata"].get("deletionTimestamp")]
+
+
 def request(params: Mapping[str, Any]) -> Request:
     """The module's parameters as a Request. Raises PodlabError with every problem of them."""
     cluster = params["cluster"]
@@ -54,7 +63,7 @@ def request(params: Mapping[str, Any]) -> Request:
     return Request(
         nodes=tuple(_nodes(params)),
         services=services,
-        slices=list(given) if given is not None else endpoint_slices(services, pods),
+        slices=list(given) if given is not None else endpoint_slices(services, _staying(pods)),
         options=Options(
             family=family,
             local=local,

@@ -96,6 +96,18 @@ def test_scaled_away_pods_end_in_their_grace_period(extras: Lab, scaled: tuple[F
     for uid in left:
         extras.until_gone(uid, seconds=4)
     assert {uid_of(pod) for pod in extras.pods("web-")} & left == set()
+    assert {uid_of(pod) for pod in extras.pods("web-")} == set(facts(extras))
+
+
+def test_scaled_to_nothing_the_service_refuses_at_once(
+    extras: Lab, scaled: tuple[Facts, Facts, dict[str, Any]]
+) -> None:
+    """Though its last pods still end: nobody would change the rules again when they have."""
+    extras.invoke("scale", "deployment/web", "--replicas", "0")
+    url = f"http://{extras.service_ip('web')}"
+    refused = extras.in_node(extras.node_names()[1], "curl", "--max-time", "20", url, check=False)
+    assert refused.returncode == 7  # curl's code for a connection that was refused
+    assert (endpoint_ips(extras, "web"), names(extras)) == (set(), set())
     # Back to what the manifests say, for the tests that follow.
     extras.invoke("scale", "deployment/web", "--replicas", "3")
     assert len(facts(extras)) == 3

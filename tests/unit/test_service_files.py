@@ -55,3 +55,13 @@ def test_a_file_cut_off_is_written_again(run_module: Run, podlab_roots: pathlib.
 def test_slices_by_hand_take_the_place_of_pods(run_module: Run, podlab_roots: pathlib.Path) -> None:
     result = run_module("podlab_service", {**ARGS, "endpoint_slices": []})
     assert result["services"][0]["endpoints"] == []
+
+
+def test_pods_that_are_being_deleted_are_no_endpoints(run_module: Run, podlab_roots: pathlib.Path) -> None:
+    """Nobody would take their rules away once they are gone."""
+    going = pod("web-1", "10.244.1.2")
+    going["pod"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    result = run_module("podlab_service", {**ARGS, "pods": [going]})
+    assert result["services"][0]["endpoints"] == []
+    stored = json.loads((podlab_roots / "run/kind/services.json").read_text())
+    assert stored["endpointslices"][0]["endpoints"] == []
