@@ -62,7 +62,7 @@ def _unsupported(config: Config, report: Report) -> None:
             report.error(
                 ("nodes", index, "extraPortMappings"),
                 "podlab cannot map ports of the machine yet",
-                "Remove it: the machine reaches a node at its own address, Services from in it (ip netns exec podlab-NODE)",
+                "Remove it: the machine reaches a node at its own address, Services from inside it: ip netns exec",
             )
 
 
