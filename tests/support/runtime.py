@@ -25,6 +25,7 @@ from podlab.runtime.files import read_json
 from podlab.runtime.image_recipes import built_in
 from podlab.step import apply
 from support.own_machine import own_machine
+from support.waiting import until
 
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 SECONDS = 15.0
@@ -164,25 +165,28 @@ class Pod:
 
     def exec(self, *argv: str, container: str = "", stdin: str | None = None, terminal: bool = False) -> Ran:
         """Run a command in the container, as `./lab exec` does."""
+        done = subprocess.run(
+            **self._exec(argv, container, stdin is not None, terminal),
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=SECONDS,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def _exec(self, argv: Sequence[str], container: str, stdin: bool, terminal: bool) -> dict[str, Any]:
         code = (
             "import sys, json; from podlab.runtime.exec import exec_in; a = json.loads(sys.argv[1]); "
             "from podlab.errors import PodlabError\n"
             "try: sys.exit(exec_in(*a[:4], stdin=a[4], terminal=a[5]))\n"
             "except PodlabError as error: sys.exit(f'refused: {error}')"
         )
-        args = [self.lab.name, self.uid, container, list(argv), stdin is not None, terminal]
+        args = [self.lab.name, self.uid, container, list(argv), stdin, terminal]
         path = str(pathlib.Path(__file__).resolve().parents[2] / "module_utils")
-        done = subprocess.run(
-            [sys.executable, "-c", code, json.dumps(args)],
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SECONDS,
-            env={**os.environ, "PYTHONPATH": path, "SECRET_OF_THE_CALLER": "1"},
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        environment = {**os.environ, "PYTHONPATH": path, "SECRET_OF_THE_CALLER": "1"}
+        command = [sys.executable, "-c", code, json.dumps(args)]
+        given: dict[str, Any] = {"args": command, "env": environment, "text": True}
+        return given if stdin else {**given, "stdin": subprocess.DEVNULL}
 
     def sh(self, script: str, container: str = "") -> str:
         """The output of a shell script in the container; it must succeed."""
@@ -193,6 +197,44 @@ class Pod:
     def delete(self, grace: int | None = None) -> None:
         """Delete the pod and wait until it is gone."""
         remove(self.lab, self.uid, grace)
+
+
+class Background:
+    """A command that runs in a container while the test goes on."""
+
+    def __init__(self, running: subprocess.Popen[str]) -> None:
+        self.running = running
+
+    def wait(self) -> int:
+        """Its exit code."""
+        return self.running.wait(SECONDS)
+
+    text = ""  # all of its output, after the block
+
+
+@contextlib.contextmanager
+def background(pod: Pod, *argv: str) -> Iterator[Background]:
+    """Run a command in the pod's first container for the length of the block."""
+    running = subprocess.Popen(**pod._exec(argv, "", False, False), stdout=subprocess.PIPE)
+    made = Background(running)
+    try:
+        yield made
+    finally:
+        for pid in _commands(pod, " ".join(argv)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, 9)
+        made.text = running.communicate(timeout=SECONDS)[0]
+
+
+def _commands(pod: Pod, command: str) -> list[int]:
+    pids = cgroup.detect().pids(pod.lab.cgroup(pod.config["cgroup_parent"]))
+    return [pid for pid in pids if process.command(pid) == command[:60]]
+
+
+def find_command(pod: Pod, command: str) -> int:
+    """The process of the pod with this command line, when it is there."""
+    until(lambda: bool(_commands(pod, command)), f"{command} is not running")
+    return _commands(pod, command)[0]
 
 
 def remove(owner: Lab, uid: str, grace: int | None = None) -> None:
