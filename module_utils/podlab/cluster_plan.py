@@ -24,6 +24,7 @@ class Claim:
         self.cluster = dict(cluster)
         self.objects = objects
         self.name = str(cluster["name"])
+        lab.check_name(self.name)
 
     def items(self) -> list[Item]:
         """What has to be written. Raises PodlabError when the lab is up with other networks."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -40,8 +41,13 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return {"changed": False}
         try:
-            # A task runs in a worker that ansible-playbook forked.
-            (lock.hold if options["state"] == "held" else lock.release)(options["name"], os.getppid())
+            (lock.hold if options["state"] == "held" else lock.release)(options["name"], _playbook())
         except PodlabError as error:
             return {"failed": True, "msg": error.message}
         return {"changed": False}
+
+
+def _playbook() -> int:
+    """Pid of ansible-playbook, which forked the worker that this runs in. It may be dead by now: not getppid(2)."""
+    parent = multiprocessing.parent_process()
+    return os.getppid() if parent is None or parent.pid is None else parent.pid

@@ -78,6 +78,22 @@ def test_a_dead_holder_holds_nothing(other: int) -> None:
         assert record()["pid"] == os.getpid()
 
 
+def test_a_dead_process_is_given_nothing() -> None:
+    """A worker of an ansible-playbook that was killed; pid 1, its parent then, would hold the lab for ever."""
+    with subprocess.Popen(["true"]) as child:
+        pass
+    with pytest.raises(PodlabError, match=f"for process {child.pid}, which is gone"):
+        lock.hold("kind", child.pid)
+    assert not os.path.exists(paths.run_root())
+
+
+@pytest.mark.parametrize("name", ["..", "../kind", "a/b", "", "A", "-x", "x\ny"])
+def test_a_bad_name_is_refused(name: str) -> None:
+    with pytest.raises(PodlabError, match="name: must be lower case letters, digits, dots and dashes, not"):
+        lock.hold(name, os.getpid())
+    assert not os.path.exists(paths.run_root())
+
+
 def test_a_shorter_record_replaces_a_longer_one(other: int) -> None:
     os.makedirs(paths.run_root())
     pathlib.Path(paths.lock_file("kind")).write_text("x" * 1000)

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from ..errors import PodlabError
 from ..kube.topology import uplink
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
@@ -47,8 +48,15 @@ class Found(NamedTuple):
         ]
 
 
+def check_name(cluster: str) -> None:
+    """Raise PodlabError unless this can be a lab's name: paths and cgroups to remove are made of it."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", cluster):
+        raise PodlabError(f"name: must be lower case letters, digits, dots and dashes, not {cluster!r}")
+
+
 def find(cluster: str, purge: bool = False) -> Found:
-    """Everything of the lab that is there. purge: the image store counts too."""
+    """Everything of the lab that is there. purge: the image store counts too. Raises PodlabError for a bad name."""
+    check_name(cluster)
     hierarchies = cgroup.detect()
     root = paths.cgroup_root(cluster)
     pids = set(hierarchies.pids(root)) if hierarchies.exists(root) else set()
@@ -148,7 +156,6 @@ def _remove_tree(path: str) -> None:
 
 def refuse_mounts(path: str) -> None:
     """Never delete through a mount: what is below it is not ours (CVE-2024-23652 and its kin)."""
-    from ..errors import PodlabError
     from ..linux.mountinfo import mounts, under
 
     below = [mount.mount_point for mount in under(mounts(), path)]

@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import PodlabError
 from ..linux import process
 from . import paths
+from .lab import check_name
 
 
 @contextlib.contextmanager
@@ -42,7 +43,12 @@ def _holder(fd: int) -> dict[str, Any]:
 
 
 def hold(cluster: str, pid: int) -> None:
-    """Write down that process pid changes the lab. Raises PodlabError naming who does already."""
+    """Write down that process pid changes the lab. Raises PodlabError naming who does already, or the bad name."""
+    check_name(cluster)
+    start = process.start_time(pid)
+    if not start:
+        # Ansible's workers outlive an ansible-playbook that is killed.
+        raise PodlabError(f"Lab {cluster} cannot be held for process {pid}, which is gone")
     with _opened(cluster) as fd:
         holder = _holder(fd)
         if holder and holder["pid"] != pid:
@@ -52,7 +58,7 @@ def hold(cluster: str, pid: int) -> None:
             )
         os.ftruncate(fd, 0)
         os.lseek(fd, 0, os.SEEK_SET)
-        record = {"pid": pid, "start": process.start_time(pid), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        record = {"pid": pid, "start": start, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         os.write(fd, json.dumps(record).encode())
 
 
