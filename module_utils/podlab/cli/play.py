@@ -20,6 +20,8 @@ from ..runtime import state
 from . import lab, status
 from .playbook import Outcome, run
 
+# ansible-playbook's exit code when the inventory, which is our cluster config, is not valid.
+PARSER_ERROR = 4
 DEFAULT_CONFIG = lab.ROOT / "clusters" / "default" / "cluster.yaml"
 
 
@@ -34,6 +36,8 @@ def up(config: str, name: str, manifests: str, node_subnet: str, *, check: bool,
     if node_subnet:
         environment["PODLAB_NODE_SUBNET"] = node_subnet
     outcome = run("lab.yml", environment=environment, check=check, diff=diff, verbose=verbose)
+    if outcome.code == PARSER_ERROR:
+        _complain_of_manifests(environment.get("PODLAB_MANIFESTS") or str(config_file.parent / "manifests"))
     _end(outcome)
     if check:
         print(f"{_things(outcome)} would change ({outcome.seconds:.1f} s)" if outcome.changed else _nothing(outcome))
@@ -41,6 +45,14 @@ def up(config: str, name: str, manifests: str, node_subnet: str, *, check: bool,
     made = name or os.environ.get("KIND_CLUSTER_NAME") or config_name(config_file)
     status.show(lab.read(made))
     print(f"\nlab {made} is up in {outcome.seconds:.1f} s" if outcome.changed else f"\n{_nothing(outcome)}")
+
+
+def _complain_of_manifests(path: str) -> None:
+    """Say what is wrong with the manifests too, when a bad config kept the playbook from looking at them."""
+    from ..controller import read_manifests  # takes longer than all the rest here, and is seldom needed
+
+    for problem in read_manifests([path]).problems:
+        print(f"warning: {problem}" if problem.level == "warning" else problem, file=sys.stderr)
 
 
 def config_name(config: pathlib.Path) -> str:
