@@ -89,6 +89,22 @@ class Machine:
 _IMPORTS = {"PYTHONPATH": str(ROOT / "tests")}
 
 
+def kill_with_children(process: subprocess.Popen[str]) -> None:
+    """SIGKILL a process and all that come from it, whatever sessions they are in (Ansible's workers have their own).
+
+    All are stopped first: a child whose parent is gone can no longer be found.
+    """
+    found = [process.pid]
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):
+            os.kill(pid, signal.SIGSTOP)
+            for task in os.listdir(f"/proc/{pid}/task"):
+                found += [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def machine() -> Iterator[Machine]:
     """A machine for the length of the block."""
@@ -122,7 +138,8 @@ def boot() -> None:
     from podlab.linux import cgroup
     from podlab.runtime.node import cgroup_mounts
 
-    cgroups = cgroup_mounts(cgroup.detect())
+    # A named tree has no controller, and podlab no cgroup in it: it would be the real machine's.
+    cgroups = [mount for mount in cgroup_mounts(cgroup.detect()) if "name=" not in mount[2]]
     _mount("proc", "/proc", "proc")
     _forget("/run", "/sys/fs/cgroup")
     _mount("sysfs", "/sys", "sysfs")
