@@ -20,7 +20,7 @@ from support.machine import BIN, ROOT, Machine, machine
 
 FILES = ROOT / "playbooks" / "demo" / "files" / "pod"
 # A lesson that drops a claim should be noticed.
-CLAIMS = 35
+CLAIMS = 36
 NAME = "demo-pod"
 
 
