@@ -38,7 +38,7 @@ def extras(lab: labs.Lab, host_directory: pathlib.Path, tmp_path_factory: pytest
     write(directory / "extras.yaml", "extras.yaml", marks)
     for policy in ("Always", "OnFailure", "Never"):
         write(directory / f"{policy}.yaml", "policy.yaml", {"@policy@": policy.lower(), "@Policy@": policy})
-    lab.playbook(podlab_apply_files=[str(directory)], pod_max_container_restart_period=1)
+    lab.playbook(podlab_apply_files=[str(directory)], pod_max_container_restart_period=2)
     return lab
 
 
