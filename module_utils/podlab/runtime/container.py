@@ -124,7 +124,7 @@ def start(
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         for fd, flag in joined:
             syscalls.setns(fd, flag)
-        _make_root(container, merged, mounts)
+        _make_root(container, merged, mounts, filtered=bool(hierarchies.v1))
         # The null device that was opened on the node is the node's; standard input must be the container's own.
         os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
         user = enter.resolve_user(container["user"])
@@ -252,23 +252,29 @@ def _cgroup_mounts(directories: list[str]) -> list[RootMount]:
     return made
 
 
-def _make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount]) -> None:
-    """In the child's new mount namespace: overlay, mounts, masks, pivot."""
+def _make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount], filtered: bool) -> None:
+    """In the child's new mount namespace: overlay, mounts, masks, pivot.
+
+    filtered: the cgroup has a device list (v1); else nothing that the container writes to may hold a usable device.
+    """
     # Slave, so that HostToContainer volumes see what is mounted on the node later, and nothing goes back.
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
     base = os.path.dirname(merged)
     options = overlay_options(container["layers"], f"{base}/upper", f"{base}/work")
-    syscalls.mount("overlay", merged, "overlay", 0, options)
+    syscalls.mount("overlay", merged, "overlay", 0 if filtered else syscalls.MS_NODEV, options)
+    if not filtered:
+        mounts = rootmounts.without_devices(mounts)
     root = os.open(merged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     rootmounts.refuse_links(root)
     dev = next(number for number, mount in enumerate(mounts) if mount.target == "/dev")
     rootmounts.perform(root, mounts[: dev + 1])
-    rootmounts.make_devices(root)
+    rootmounts.make_devices(root, bind=not filtered)
     rootmounts.perform(root, mounts[dev + 1 :])
     rootmounts.mask(root, null)
     if container["readonly_root"]:
-        syscalls.mount(None, merged, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY)
+        kept = 0 if filtered else syscalls.MS_NODEV
+        syscalls.mount(None, merged, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | kept)
     rootmounts.pivot(root)
     os.close(root)
     os.close(null)

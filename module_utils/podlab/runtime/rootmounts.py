@@ -152,13 +152,28 @@ def _finish_bind(root: int, mount: RootMount) -> None:
         os.close(fd)
 
 
-def make_devices(root: int) -> None:
-    """The device nodes and links of /dev, whose tmpfs is ours and still empty."""
+def without_devices(mounts: Iterable[RootMount]) -> list[RootMount]:
+    """The same mounts, none of which lets a device node be opened (nodev), but for the terminals of /dev/pts.
+
+    For machines whose kernel has no device controller (cgroup v2): mknod works in a container, open does not.
+    """
+    harmless = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts")
+    return [mount if mount.fstype in harmless else mount._replace(flags=mount.flags | sys.MS_NODEV) for mount in mounts]
+
+
+def make_devices(root: int, bind: bool = False) -> None:
+    """The devices and links of /dev, whose tmpfs is ours and still empty.
+
+    bind: by bind mounts of the node's devices, when nodes of the tmpfs itself cannot be opened.
+    """
     fd = sys.openat2(root, "dev", os.O_RDONLY | os.O_DIRECTORY, resolve=sys.RESOLVE_IN_ROOT)
     umask = os.umask(0)
     try:
         for name, major, minor in DEVICES:
-            os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
+            if bind:
+                _bind_device(fd, name, os.makedev(major, minor))
+            else:
+                os.mknod(name, 0o666 | stat.S_IFCHR, os.makedev(major, minor), dir_fd=fd)
         for name, target in DEVICE_LINKS:
             os.symlink(target, name, dir_fd=fd)
         if os.path.exists("/proc/kcore"):
@@ -166,6 +181,18 @@ def make_devices(root: int) -> None:
     finally:
         os.umask(umask)
         os.close(fd)
+
+
+def _bind_device(directory: int, name: str, number: int) -> None:
+    source = os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)
+    os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=directory))
+    target = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    status = os.fstat(source)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != number:
+        raise PodlabError(f"/dev/{name} of the node is not the device it should be")
+    sys.mount(f"/proc/self/fd/{source}", f"/proc/self/fd/{target}", None, sys.MS_BIND)
+    os.close(source)
+    os.close(target)
 
 
 def mask(root: int, null: int) -> None:
