@@ -163,8 +163,11 @@ def become(user: User, wanted: Privileges) -> None:
 
 def change_directory(path: str) -> None:
     """chdir as the container's user; the result must be inside the root (CVE-2024-21626)."""
-    os.chdir(path or "/")
-    where = os.getcwd()
+    try:
+        os.chdir(path or "/")
+        where = os.getcwd()
+    except OSError as error:
+        raise PodlabError(f"workingDir {path}: {os.strerror(error.errno or 0)}") from error
     if not where.startswith("/") or where.startswith("(unreachable)"):
         raise PodlabError(f"workingDir {path} is not inside the container's root")
 
