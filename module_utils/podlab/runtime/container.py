@@ -272,6 +272,8 @@ def _make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount
     rootmounts.make_devices(root, bind=not filtered)
     rootmounts.perform(root, mounts[dev + 1 :])
     rootmounts.mask(root, null)
+    # A working directory that the image lacks is made, by root, as runc does.
+    os.close(rootmounts.open_inside(root, container["cwd"], directory=True))
     if container["readonly_root"]:
         kept = 0 if filtered else syscalls.MS_NODEV
         syscalls.mount(None, merged, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | kept)
