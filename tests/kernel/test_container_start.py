@@ -58,7 +58,7 @@ REFUSED = [
     ("a directory", {"command": ["/etc"]}, "StartError", "Permission denied"),
     ("not executable", {"command": ["/etc/passwd"]}, "StartError", "Permission denied"),
     ("no command", {"command": [""]}, "StartError", "no command: neither the container nor its image has one"),
-    ("no directory", {"command": ["sleep", "9"], "workingDir": "/no/such"}, "CreateContainerError", "No such file"),
+    ("no directory", {"command": ["pwd"], "workingDir": "/etc/passwd"}, "CreateContainerError", "Not a directory"),
     ("a leaked directory", {"command": ["pwd"], "workingDir": "/proc/self/fd/9"}, "CreateContainerError", ""),
     (
         "a user out of range",
@@ -67,6 +67,12 @@ REFUSED = [
         "uids and gids must be in range 0-2147483647, not 4294967295",
     ),
 ]
+
+
+def test_a_working_directory_that_the_image_lacks_is_made(lab: runtime.Lab) -> None:
+    pod = never(lab, {"command": ["sh", "-c", "pwd; stat -c %u:%a ."], "workingDir": "/new/place"})
+    assert pod.ended()["exitCode"] == 0
+    assert pod.log() == "/new/place\n0:755\n"
 
 
 @pytest.mark.parametrize(("_case", "container", "reason", "message"), REFUSED, ids=[row[0] for row in REFUSED])
