@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from support.services import endpoint, endpoint_slice, service
-
 from podlab.kube.dns import records
+from support.services import endpoint, endpoint_slice, service
 
 
 def test_records() -> None:

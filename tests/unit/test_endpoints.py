@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.services import pod, service
-
 from podlab.kube.endpoints import MAX_ENDPOINTS, endpoint_slices, target_port
+from support.services import pod, service
 
 SELECT = {"selector": {"app": "web"}}
 

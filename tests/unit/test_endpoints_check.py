@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.services import endpoint, endpoint_slice, pod, service
 
 from podlab.kube.service_check import check
+from support.services import endpoint, endpoint_slice, pod, service
 
 
 def problems(

@@ -6,13 +6,13 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.service_labs import labs
-from support.services import NODE, OPTIONS, endpoint, endpoint_slice, service
 
 from podlab.kube import proxy_sync
 from podlab.kube.iptables_save import Tables, parse_save
 from podlab.kube.proxy import RuleSet, restore_text
 from podlab.kube.proxy_chains import JUMPS, SERVICE_PREFIXES, Options
+from support.service_labs import labs
+from support.services import NODE, OPTIONS, endpoint, endpoint_slice, service
 
 EMPTY: Tables = {
     "filter": {"INPUT": [], "FORWARD": [], "OUTPUT": []},
