@@ -191,6 +191,7 @@ def test_it_ends_with_its_container(lab: runtime.Lab) -> None:
         os.kill(pod.pid(), 9)
         runtime.wait_for_end([pid])
         assert running.wait() == 137
+    pod.delete()
 
 
 def test_nothing_is_left_of_it(pod: runtime.Pod) -> None:

@@ -115,8 +115,11 @@ def _end(processes: Iterable[tuple[int, int, str]], cluster: str) -> None:
             fd = syscalls.pidfd_open(pid)
         except ProcessLookupError:
             continue
-        waiting.append(fd)
-        process.kill(pid, start)
+        if process.kill(pid, start):
+            waiting.append(fd)
+        else:
+            # It has ended; whoever has its number now is not ours to wait for.
+            os.close(fd)
     poll = select.poll()
     for fd in waiting:
         poll.register(fd, select.POLLIN)
