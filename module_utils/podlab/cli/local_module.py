@@ -1,7 +1,7 @@
-"""Run podlab's own modules on this machine without packing them: a fork of Ansible's worker instead of a zip and a start.
+"""Run podlab's own modules on this machine without packing them, in a fork of Ansible's worker.
 
-Packing, unpacking, compiling and importing cost a quarter of a second per call, as much as a hundred pods; the module itself
-some milliseconds. Behind any connection but `local`, or with become, the module travels as every module does.
+Packing, unpacking, compiling and importing cost a quarter of a second per call, as much as a hundred pods; the module
+itself some milliseconds. Behind any connection but `local`, or with become, the module travels as every module does.
 """
 
 from __future__ import annotations

@@ -169,8 +169,8 @@ def scale(what: str, replicas: int, *, name: str, namespace: str, check: bool, d
 def demo(name: str, *, verbose: int) -> None:
     """A narrated lesson: playbooks/demo/NAME.yml. Raises Exit with ansible-playbook's code when a claim fails.
 
-    One with a cluster config in playbooks/demo/files/NAME has a lab of its own, called demo-NAME. It ends with the lesson,
-    also when that was stopped half-way.
+    One with a cluster config in playbooks/demo/files/NAME has a lab of its own, called demo-NAME. It ends with the
+    lesson, also when that was stopped half-way.
     """
     files = lab.ROOT / "playbooks" / "demo" / "files" / name
     own = f"demo-{name}"

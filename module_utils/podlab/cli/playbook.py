@@ -14,7 +14,6 @@ from typing import IO, Any, NamedTuple
 
 from . import lab
 
-
 # ansible-playbook may wait for ever after Ctrl-C: for a lock that a worker held when it was ended (ansible-core 2.19,
 # FinalQueue). What is half-made then is what `up` repairs and `down` removes.
 PATIENCE_SECONDS = 5.0
@@ -77,8 +76,8 @@ def wait(
 ) -> int:
     """Run a command to its end and return its exit code. output: where it writes, when not where we do.
 
-    Ctrl-C reaches it as it reaches us: it ends in its own way, and we wait for that. patience: for how many seconds, until
-    it is killed; without it, as long as it takes.
+    Ctrl-C reaches it as it reaches us: it ends in its own way, and we wait for that. patience: for how many seconds,
+    until it is killed; without it, as long as it takes.
     """
     with subprocess.Popen(argv, env=dict(environment), cwd=lab.ROOT, stdout=output, stderr=output) as process:
         left: float | None = None
