@@ -38,7 +38,8 @@ def pods(lab: runtime.Lab) -> list[runtime.Pod]:
         hostname="own-name",
         hostAliases=[{"ip": "192.0.2.9", "hostnames": ["one", "two"]}],
     )
-    return lab.start(first, lab.pod(SLEEP, name="second"))
+    # One after the other, so that the first has the first address.
+    return [*lab.start(first), *lab.start(lab.pod(SLEEP, name="second"))]
 
 
 def namespace(pid: int, kind: str) -> str:
