@@ -69,6 +69,8 @@ MASKED = [
     "/sys/firmware",
     "/sys/devices/virtual/powercap",
 ]
+# As many as the kernel follows in one path.
+MAX_LINKS = 40
 _CPUS = "/sys/devices/system/cpu"
 READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
@@ -88,24 +90,48 @@ def open_inside(root: int, path: str, *, directory: bool | None = None) -> int:
 
 
 def _make_inside(root: int, path: str, directory: bool) -> None:
-    parts = [part for part in path.split("/") if part]
-    parent = os.dup(root)
+    """Make what is missing of path, links followed as the container would: a dangling one's target is made, inside."""
+    waiting = _parts(path)
+    made: list[str] = []  # without links
+    links = 0
+    while waiting:
+        part = waiting.pop(0)
+        if part == "..":
+            made = made[:-1]
+            continue
+        target = _link_or_make(root, "/".join(made) or ".", part, directory or bool(waiting))
+        if not target:
+            made.append(part)
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        made = [] if target.startswith("/") else made
+        waiting = [*_parts(target), *waiting]
+
+
+def _link_or_make(root: int, parent: str, name: str, directory: bool) -> str:
+    """Target of the link of that name, "" when it is none; makes it, as a directory or an empty file, when missing."""
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+    fd = sys.openat2(root, parent, flags, resolve=sys.RESOLVE_IN_ROOT)
     try:
-        for number, part in enumerate(parts):
-            if number == len(parts) - 1 and not directory:
-                flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                os.close(os.open(part, flags, 0o644, dir_fd=parent))
-                return
-            below = "/".join(parts[: number + 1])
-            try:
-                following = sys.openat2(root, below, os.O_PATH | os.O_DIRECTORY, resolve=sys.RESOLVE_IN_ROOT)
-            except FileNotFoundError:
-                os.mkdir(part, 0o755, dir_fd=parent)
-                following = sys.openat2(root, below, os.O_PATH | os.O_DIRECTORY, resolve=sys.RESOLVE_IN_ROOT)
-            os.close(parent)
-            parent = following
+        return os.readlink(name, dir_fd=fd)
+    except FileNotFoundError:
+        if directory:
+            os.mkdir(name, 0o755, dir_fd=fd)
+        else:
+            create = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, create, 0o644, dir_fd=fd))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
     finally:
-        os.close(parent)
+        os.close(fd)
+    return ""
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def refuse_links(root: int) -> None:
@@ -125,7 +151,10 @@ def perform(root: int, wanted: Iterable[RootMount]) -> None:
 
 
 def _perform(root: int, mount: RootMount) -> None:
-    fd = open_inside(root, mount.target, directory=not mount.file)
+    try:
+        fd = open_inside(root, mount.target, directory=not mount.file)
+    except OSError as error:
+        raise PodlabError(f"{mount.target} cannot be made in the image: {os.strerror(error.errno or 0)}") from error
     place = f"/proc/self/fd/{fd}"
     try:
         if mount.fstype:
