@@ -156,8 +156,6 @@ def test_one_run_at_a_time(lab: SmallLab) -> None:
         for command, words in (
             ("up", ["--config", str(lab.config)]),
             ("down", []),
-            ("scale", ["deployment/web", "--replicas", "2"]),
-            ("delete", ["pod/server"]),
         ):
             done = lab.invoke(command, *words)
             assert done.returncode, done.text
