@@ -165,13 +165,19 @@ class Pod:
 
     def exec(self, *argv: str, container: str = "", stdin: str | None = None, terminal: bool = False) -> Ran:
         """Run a command in the container, as `./lab exec` does."""
-        done = subprocess.run(
-            **self._exec(argv, container, stdin is not None, terminal),
-            input=stdin,
-            capture_output=True,
-            check=False,
-            timeout=SECONDS,
-        )
+        # A caller that leaks a descriptor: it must not be seen inside.
+        leaked = os.open("/", os.O_RDONLY)
+        try:
+            done = subprocess.run(
+                **self._exec(argv, container, stdin is not None, terminal),
+                input=stdin,
+                capture_output=True,
+                check=False,
+                timeout=SECONDS,
+                pass_fds=(leaked,),
+            )
+        finally:
+            os.close(leaked)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def _exec(self, argv: Sequence[str], container: str, stdin: bool, terminal: bool) -> dict[str, Any]:
