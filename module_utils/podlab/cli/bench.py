@@ -103,13 +103,13 @@ ROWS = (
     Row("each further pod", "ms", lambda b: 1000 * (b.lab.more - b.lab.again) / b.pods,
         "the same in C", lambda b: b.floor.made, 2.0),
     Row("each pod removed", "ms", lambda b: 1000 * (b.lab.fewer - b.lab.again) / b.pods,
-        "the same in C", lambda b: b.floor.removed, 3.0),
+        "the same in C", lambda b: b.floor.removed, 2.5),
     Row(f"{SERVICES} Services x {ENDPOINTS} endpoints, full sync", "ms", lambda b: b.sync,
         "iptables-restore of the text", lambda b: b.restore, 1.5),
     Row("memory of an idle pod", "MiB", lambda b: b.lab.memory,
         "pause and supervisor (PSS)", lambda b: MEMORY_BUDGET_MIB, 1.0),
     Row("a module call", "ms", lambda b: 1000 * b.module_call,
-        "an empty play", lambda b: 1000 * b.empty_play, 0.75),
+        "an empty play", lambda b: 1000 * b.empty_play, 0.6),
 )  # fmt: skip
 
 

@@ -273,13 +273,20 @@ def _make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount
     rootmounts.perform(root, mounts[dev + 1 :])
     rootmounts.mask(root, null)
     # A working directory that the image lacks is made, by root, as runc does.
-    os.close(rootmounts.open_inside(root, container["cwd"], directory=True))
+    _make_working_directory(root, container["cwd"])
     if container["readonly_root"]:
         kept = 0 if filtered else syscalls.MS_NODEV
         syscalls.mount(None, merged, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | kept)
     rootmounts.pivot(root)
     os.close(root)
     os.close(null)
+
+
+def _make_working_directory(root: int, path: str) -> None:
+    try:
+        os.close(rootmounts.open_inside(root, path, directory=True))
+    except OSError as error:
+        raise PodlabError(f"workingDir {path} cannot be made: {os.strerror(error.errno or 0)}") from error
 
 
 def termination_message(config: Mapping[str, Any], container: Mapping[str, Any], run: int) -> str:

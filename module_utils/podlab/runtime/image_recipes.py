@@ -75,6 +75,10 @@ RECIPES = (
             "/etc/shadow": "".join(f"{name}:*:20000:0:99999:7:::\n" for name in _ACCOUNTS),
             # getaddrinfo(3) of a static glibc reads it too; without the file old versions ask no DNS server.
             "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+            # Mount points: missing ones would be made in every container's upper layer.
+            "/etc/hosts": "",
+            "/etc/hostname": "",
+            "/etc/resolv.conf": "",
         },
         links={"/usr/bin/env": "../../bin/busybox", "/var/run": "../run"},
         directories={
