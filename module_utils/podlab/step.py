@@ -37,8 +37,8 @@ def apply(steps: Iterable[Step]) -> list[Step]:
 
     Raises PodlabError naming the step that failed, with `completed` and `remaining` typed commands in its details.
     """
-    todo = list(steps)
-    for number, step in enumerate(todo):
+    planned = list(steps)
+    for number, step in enumerate(planned):
         if step.call is None:
             continue
         try:
@@ -47,12 +47,12 @@ def apply(steps: Iterable[Step]) -> list[Step]:
             details = dict(getattr(error, "details", {}))
             details.update(
                 failed_command=step.typed(),
-                completed=[done.typed() for done in todo[:number]],
-                remaining=[rest.typed() for rest in todo[number + 1 :]],
+                completed=[done.typed() for done in planned[:number]],
+                remaining=[rest.typed() for rest in planned[number + 1 :]],
             )
             raise PodlabError(
                 f"Cannot do {step.kind} on {step.target} ({step.why}): {error}",
                 getattr(error, "problems", ()),
                 **details,
             ) from error
-    return todo
+    return planned
