@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 # The network that the machine is in, as seen by a lab: a route with an owner.
 OUTSIDE = "192.0.2.0/24"
+END_SECONDS = 10.0
 
 
 class Done(subprocess.CompletedProcess[str]):
@@ -129,7 +130,14 @@ def machine() -> Iterator[Machine]:
         stack.callback(process.kill)
         assert process.stdout is not None and process.stdout.readline() == b"ready\n"
         children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        yield Machine(int(children), directories, home)
+        pid_one_ended = os.pidfd_open(int(children))
+        stack.callback(os.close, pid_one_ended)
+        try:
+            yield Machine(int(children), directories, home)
+        finally:
+            # unshare takes its PID 1 along when it ends, but not at once: that waits for every process of the machine.
+            process.kill()
+            assert select.select([pid_one_ended], [], [], END_SECONDS)[0], "the machine's PID 1 does not end"
 
 
 def boot() -> None:

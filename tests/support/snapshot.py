@@ -139,12 +139,23 @@ def _routes() -> Iterator[tuple[str, str]]:
             yield f"{family} {json.dumps(kept, sort_keys=True)}", ""
 
 
+def _ended(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
 def _namespaces() -> Iterator[tuple[str, str]]:
     """Names in /run/netns, and how many namespaces of each kind live processes are in."""
     for name in _listdir("/run/netns"):
         yield f"/run/netns/{name}", ""
     seen = collections.defaultdict(set)
     for pid in filter(str.isdigit, os.listdir("/proc")):
+        if _ended(pid):
+            # It still has a PID namespace; how long depends on when its parent, often PID 1, takes note of its end.
+            continue
         for kind in _listdir(f"/proc/{pid}/ns"):
             try:
                 seen[kind].add(os.readlink(f"/proc/{pid}/ns/{kind}"))
