@@ -18,6 +18,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The package under its target-side name too: modules import ansible.module_utils.podlab.
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
+os.environ[snapshot.MARK] = str(os.getpid())
+
 # podlab://NODE or podlab://CLUSTER@NODE, for testinfra.get_host.
 testinfra.backend.BACKENDS["podlab"] = "support.testinfra_backend.PodlabBackend"
 

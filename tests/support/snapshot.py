@@ -52,6 +52,8 @@ VOLATILE_FILES = (
     "/var/lib/systemd/*",
     "/var/log/journal/*",
 )
+# In the environment of everything that a test starts: see _marked.
+MARK = "PODLAB_TESTED_BY"
 FILE_ROOTS = ("/run", "/var/lib", "/var/log", "/etc")
 
 # Rules per backend: the plain name is whatever the alternatives system points at.
@@ -208,14 +210,33 @@ def _sysctls() -> Iterator[tuple[str, str]]:
 
 
 def _processes() -> Iterator[tuple[str, str]]:
-    """Command lines and how many processes have each; kernel threads have none and are left out."""
+    """Command lines and how many processes have each, of those that podlab or a test may have started.
+
+    What else begins on the machine meanwhile (a cron job, somebody's shell) is no trace of a lab.
+    """
     counted: collections.Counter[str] = collections.Counter()
+    home = _homes("self")
     for pid in filter(str.isdigit, os.listdir("/proc")):
         command = _read(f"/proc/{pid}/cmdline", missing="").rstrip("\0").replace("\0", " ")
-        if command:
+        if command and (_homes(pid) != home or _marked(pid)):
             counted[command] += 1
     for command, number in counted.items():
         yield command, str(number)
+
+
+def _homes(pid: str) -> list[str]:
+    """The namespaces that a lab's processes have of their own."""
+    try:
+        return [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("mnt", "net", "pid", "uts")]
+    except OSError:
+        return []
+
+
+def _marked(pid: str) -> bool:
+    """Whether the process is of a lab's cgroup, or was started by these tests (they mark their environment)."""
+    return "podlab" in _read(f"/proc/{pid}/cgroup", missing="") or f"{MARK}=" in _read(
+        f"/proc/{pid}/environ", missing=""
+    )
 
 
 def _files() -> Iterator[tuple[str, str]]:

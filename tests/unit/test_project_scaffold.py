@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
 import textwrap
 
 import pytest
 
 from support import module_runner, snapshot
+from support.waiting import until
 
 MODULE = """
 from ansible.module_utils.basic import AnsibleModule
@@ -103,4 +105,20 @@ def test_snapshot_sees_what_a_lab_leaves(tmp_path: pathlib.Path) -> None:
     assert any(mount.startswith("/proc ") for mount in taken["mount"])
     assert "net/ipv4/ip_forward" in taken["sysctl"]
     assert "/etc/passwd" in taken["file"]
-    assert any("pytest" in command for command in taken["process"])
+
+
+def test_snapshot_tells_the_tests_processes_from_others() -> None:
+    ours = subprocess.Popen(["sleep", "987.1"])
+    others = subprocess.Popen(["sleep", "987.2"], env={})
+    try:
+        # Both have become sleep once they can be seen as such.
+        until(
+            lambda: all("sleep" in pathlib.Path(f"/proc/{p.pid}/cmdline").read_text() for p in (ours, others)), "sleep"
+        )
+        processes = snapshot.take()["process"]
+    finally:
+        for process in (ours, others):
+            process.kill()
+            process.wait()
+    assert "sleep 987.1" in processes
+    assert "sleep 987.2" not in processes
