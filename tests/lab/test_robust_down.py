@@ -12,6 +12,7 @@ import pytest
 from support import snapshot
 from support.machine import Machine, machine
 from support.small_lab import SERVER, SmallLab
+from support.waiting import until
 
 DEFAULT = pathlib.Path(__file__).resolve().parents[2] / "clusters" / "default" / "cluster.yaml"
 
@@ -131,9 +132,12 @@ def test_up_repairs_a_dead_node(lab: SmallLab) -> None:
 
 def reboot(machine: Machine) -> None:
     """No process, namespace, link, cgroup or /run survives; what is on the disk does."""
-    machine.sh("sh", "-c", "kill -KILL -1; umount /run/netns/*; rm -r /run/netns /run/podlab")
+    # Links first: with its peer's namespace gone, an uplink goes by itself, at a moment of the kernel's choice.
     for link in machine.sh("sh", "-c", "ls /sys/class/net | grep ^podlab").split():
         machine.sh("ip", "link", "delete", link)
+    machine.sh("sh", "-c", "kill -KILL -1; umount /run/netns/*; rm -r /run/netns /run/podlab")
+    procs = list(machine.path("/sys/fs/cgroup").glob("*/podlab/**/cgroup.procs"))
+    until(lambda: not any(file.read_text() for file in procs), "processes are left after a kill of all")
     machine.sh("sh", "-c", "find /sys/fs/cgroup/*/podlab -depth -type d -exec rmdir {} +")
 
 
