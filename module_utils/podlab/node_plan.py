@@ -135,10 +135,10 @@ def remove(cluster: str, name: str, record: Mapping[str, Any]) -> None:
     path = paths.node_cgroup(cluster, name)
     hierarchies = cgroup.detect()
     pids = hierarchies.pids(path) if hierarchies.exists(path) else []
-    lab._end(tuple((pid, process.start_time(pid), "") for pid in pids), cluster)
+    lab.end(tuple((pid, process.start_time(pid), "") for pid in pids), cluster)
     if record:
         process.kill(record["pid"], record["start"])
     hierarchies.remove(path)
     for directory in (paths.node_dir(cluster, name), paths.node_log_dir(cluster, name)):
         if os.path.isdir(directory):
-            lab._remove_tree(directory)
+            lab.remove_tree(directory)

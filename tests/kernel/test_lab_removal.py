@@ -22,8 +22,8 @@ def test_a_directory_with_a_mount_below_it_stays(tmp_path: pathlib.Path) -> None
         subprocess.run(["mount", "-t", "tmpfs", "theirs", theirs], check=True)
         (theirs / "precious").write_text("kept")
         with pytest.raises(PodlabError, match="is not removed: .* is mounted there. Unmount it first: umount "):
-            lab._remove_tree(str(ours))
+            lab.remove_tree(str(ours))
         assert (theirs / "precious").read_text() == "kept"
         subprocess.run(["umount", theirs], check=True)
-        lab._remove_tree(str(ours))
+        lab.remove_tree(str(ours))
     assert not ours.exists()

@@ -121,12 +121,12 @@ def test_a_busy_container_goes_too(made: runtime.Lab) -> None:
 
 def test_a_pid_that_another_process_has_by_now_is_spared(images: Mapping[str, Any]) -> None:
     with running(["sleep", "1000"]) as stranger:
-        lab._end(((stranger.pid, process.start_time(stranger.pid) - 1, "sleep"),), NAME)
+        lab.end(((stranger.pid, process.start_time(stranger.pid) - 1, "sleep"),), NAME)
         assert process.start_time(stranger.pid)
 
 
 def test_only_an_uplink_with_our_mark_is_ours(images: Mapping[str, Any]) -> None:
-    name = lab.uplink(NAME)
+    name = lab.uplink_name(NAME)
     with Netlink() as netlink:
         netlink.add_veth(name, "peer0")
         try:

@@ -188,16 +188,16 @@ def test_two_labs_and_a_stranger(host: Machine, tmp_path: pathlib.Path) -> None:
 
 def test_the_stranger_with_our_links_name_is_named(lab: SmallLab) -> None:
     """An unmarked thing in the way is an error that names it, and stays."""
-    from podlab.kube.topology import uplink
+    from podlab.kube.cluster import uplink_name
 
-    lab.machine.sh("ip", "link", "add", uplink("small"), "type", "veth", "peer", "stranger")
+    lab.machine.sh("ip", "link", "add", uplink_name("small"), "type", "veth", "peer", "stranger")
     before = lab.machine.snapshot()
     done = lab.invoke("up", "--config", str(lab.config))
     assert done.returncode
-    assert uplink("small") in done.text
+    assert uplink_name("small") in done.text
     lab.down()
     snapshot.assert_same(before, lab.machine.snapshot())
-    lab.machine.sh("ip", "link", "delete", uplink("small"))
+    lab.machine.sh("ip", "link", "delete", uplink_name("small"))
 
 
 def test_manifests_of_the_small_lab_are_sound(lab: SmallLab) -> None:

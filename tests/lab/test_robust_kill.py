@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 import pytest
 
-from podlab.kube.topology import uplink
+from podlab.kube.cluster import uplink_name
 from podlab.linux.process import children
 from support import snapshot
 from support.machine import Machine, kill_with_children, machine
@@ -48,7 +48,7 @@ ONLY_FOR_DOWN = {"the node's namespace", "the node's files", "the container's la
 
 
 def has_uplink(host: Machine) -> bool:
-    return f"{uplink(NAME)}:" in host.path("/proc/1/net/dev").read_text()
+    return f"{uplink_name(NAME)}:" in host.path("/proc/1/net/dev").read_text()
 
 
 def pinned(host: Machine, name: str) -> bool:

@@ -43,6 +43,7 @@ PLAYBOOK = """
       when: false
     - name: Does not matter
       ansible.builtin.fail: {msg: "it failed"}
+      # The callback must tell a failure that is let pass from one that is not.
       ignore_errors: true
     - name: Fail
       ansible.builtin.fail: {msg: "nodes[1].role: must be worker.\\n  pods[2]: too"}

@@ -6,6 +6,7 @@ import hashlib
 
 from podlab import topology_want
 from podlab.kube import topology
+from podlab.kube.cluster import uplink_name
 from podlab.runtime import paths
 from support.lab_objects import cluster
 
@@ -45,7 +46,7 @@ def test_one_uplink_and_nothing_else_on_the_machine():
 
 
 def test_the_uplinks_name_fits_and_tells_clusters_apart():
-    names = {topology.uplink(name) for name in ("kind", "other", "x" * 200)}
+    names = {uplink_name(name) for name in ("kind", "other", "x" * 200)}
     assert len(names) == 3
     assert all(len(name) == 14 and name.startswith("podlab") for name in names)
 

@@ -5,9 +5,10 @@ It is what kind has from Docker's bridge network, and kindnet's routes; the resu
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 from typing import TYPE_CHECKING, Any
+
+from .cluster import uplink_name
 
 if TYPE_CHECKING:
     from .cluster import Cluster, Node
@@ -36,11 +37,6 @@ def node_namespace(node: str) -> str:
     return f"podlab-{node}"
 
 
-def uplink(cluster: str) -> str:
-    """Name of the one device in the machine's own namespace: within the 15 bytes of a device name."""
-    return f"podlab{hashlib.sha256(cluster.encode()).hexdigest()[:8]}"
-
-
 def node_network(cluster: Cluster) -> dict[str, list[dict[str, Any]]]:
     """The options namespaces, links, routes and sysctls of podlab_topology for a cluster's nodes."""
     network = network_namespace(cluster.name)
@@ -63,7 +59,7 @@ def _prefix(cluster: Cluster) -> int:
 
 def _uplink(cluster: Cluster, network: str) -> dict[str, Any]:
     return {
-        "name": uplink(cluster.name),
+        "name": uplink_name(cluster.name),
         "kind": "veth",
         "altname": f"podlab-uplink-{cluster.name}",
         "addresses": [f"{cluster.gateway}/{_prefix(cluster)}"],

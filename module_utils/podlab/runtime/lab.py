@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import PodlabError
-from ..kube.topology import uplink
+from ..kube.cluster import uplink_name
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
 from ..step import Step
@@ -79,7 +79,7 @@ def is_ours(cluster: str, namespace: str) -> bool:
 
 def _uplink(cluster: str) -> str:
     with Netlink() as netlink:
-        link = netlink.links().get(uplink(cluster))
+        link = netlink.links().get(uplink_name(cluster))
     return link.name if link and f"podlab-uplink-{cluster}" in link.altnames else ""
 
 
@@ -91,7 +91,7 @@ def removal(cluster: str, found: Found) -> list[Step]:
         argv = ("kill", "-KILL", *(str(pid) for pid, _, _ in found.processes))
         target = f"the {len(found.processes)} processes of lab {cluster}"
         args = {"processes": found.processes, "cluster": cluster}
-        steps.append(Step("process.kill", target, argv, "lab is to go", _end, args))
+        steps.append(Step("process.kill", target, argv, "lab is to go", end, args))
     if found.uplink:
         argv = ("ip", "link", "delete", found.uplink)
         steps.append(Step("link.delete", found.uplink, argv, "lab is to go", _delete_link, {"name": found.uplink}))
@@ -103,11 +103,11 @@ def removal(cluster: str, found: Found) -> list[Step]:
         steps.append(Step("cgroup.remove", found.cgroup, argv, "lab is to go", _remove_cgroup, {"path": found.cgroup}))
     for directory in found.directories:
         argv = ("rm", "-r", directory)
-        steps.append(Step("directory.remove", directory, argv, "lab is to go", _remove_tree, {"path": directory}))
+        steps.append(Step("directory.remove", directory, argv, "lab is to go", remove_tree, {"path": directory}))
     return steps
 
 
-def _end(processes: Iterable[tuple[int, int, str]], cluster: str) -> None:
+def end(processes: Iterable[tuple[int, int, str]], cluster: str) -> None:
     """Kill and wait until they are gone. The nodes' PID 1 take their namespaces' processes along."""
     waiting = []
     for pid, start, _ in processes:
@@ -145,7 +145,7 @@ def _remove_cgroup(path: str) -> None:
     hierarchies.remove_if_empty(os.path.dirname(path))
 
 
-def _remove_tree(path: str) -> None:
+def remove_tree(path: str) -> None:
     refuse_mounts(path)
     shutil.rmtree(path)
     parent = os.path.dirname(path)

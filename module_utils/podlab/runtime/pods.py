@@ -140,7 +140,7 @@ def clear(cluster: str, uid: str) -> None:
     log = paths.pod_log_dir(cluster, config["node"], config["namespace"], config["name"], uid) if config else ""
     for directory in (paths.pod_data_dir(cluster, uid), log, paths.pod_dir(cluster, uid)):
         if directory and os.path.isdir(directory):
-            lab._remove_tree(directory)
+            lab.remove_tree(directory)
 
 
 def _clear_kernel(cluster: str, config: Mapping[str, Any]) -> None:
