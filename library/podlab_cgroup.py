@@ -191,7 +191,8 @@ from ansible.module_utils.podlab.cgroup_plan import plan
 from ansible.module_utils.podlab.cgroup_want import wanted
 from ansible.module_utils.podlab.errors import refuse
 from ansible.module_utils.podlab.linux.cgroup import Hierarchies, detect
-from ansible.module_utils.podlab.module import Item, run
+from ansible.module_utils.podlab.module import run
+from ansible.module_utils.podlab.step import Item
 
 
 def argument_spec() -> dict[str, Any]:

@@ -164,10 +164,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab import mount_calls
 from ansible.module_utils.podlab.errors import Problem, refuse
 from ansible.module_utils.podlab.linux.mountinfo import at
-from ansible.module_utils.podlab.module import Item, run
+from ansible.module_utils.podlab.module import run
 from ansible.module_utils.podlab.mount_model import Look, Model
 from ansible.module_utils.podlab.mount_plan import plan
 from ansible.module_utils.podlab.mount_want import wanted
+from ansible.module_utils.podlab.step import Item
 
 
 def argument_spec() -> dict[str, Any]:

@@ -144,8 +144,9 @@ diff:
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab import prereq
 from ansible.module_utils.podlab.errors import refuse
-from ansible.module_utils.podlab.module import Item, run
+from ansible.module_utils.podlab.module import run
 from ansible.module_utils.podlab.prereq_facts import ROLES, Wanted, observe
+from ansible.module_utils.podlab.step import Item
 
 
 def argument_spec() -> dict[str, dict[str, object]]:

@@ -13,8 +13,7 @@ from .errors import Problem
 from .linux.cgroup import V2_CONTROLLERS, Hierarchies, lacking
 from .linux.cgroup_files import set_file, take_back
 from .linux.cgroup_values import Write, asked, controller_of, missing, ordered, writes
-from .module import Item
-from .step import Step
+from .step import Item, Step
 
 
 class Look(NamedTuple):

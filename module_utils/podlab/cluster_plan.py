@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import PodlabError, Problem, refuse
-from .module import Item
 from .runtime import lab, paths
 from .runtime.files import read_json, write_json
 from .runtime.state import labs
-from .step import Step
+from .step import Item, Step
 
 # What the whole lab is wired by: it cannot change while the lab is there.
 FIXED = {"node_subnet": "podlab_node_subnet", "pod_subnet": "podSubnet", "service_subnet": "serviceSubnet"}

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 from .errors import PodlabError, Problem, refuse
 from .linux import elf
-from .module import Item
 from .runtime import image_build, image_store, pull
 from .runtime.image import Image, from_record, normalise, split
 from .runtime.image_recipes import Recipe, built_in
 from .runtime.pause import compile_command, compiler, pause_file
-from .step import Step, apply
+from .step import Item, Step, apply
 
 POLICIES = ("Always", "IfNotPresent", "Never")
 # Where the layers of an image will be that cannot be known before it is made.

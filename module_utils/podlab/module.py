@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple, NoReturn
+from collections.abc import Sequence
+from typing import Any, Callable, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
 from .errors import PodlabError
-from .step import Step, apply
-
-
-class Item(NamedTuple):
-    """The plan for one object of a module's list.
-
-    name: how the object is called in `results` and in the diff's headers.
-    steps: what has to be done, in order; empty when it is as wanted.
-    before, after: the managed properties only, as plain values.
-    """
-
-    name: str
-    steps: Sequence[Step]
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
+from .step import Item, apply
 
 
 def run(

@@ -9,7 +9,6 @@ from typing import Any
 from .errors import Problem
 from .linux.mount import FLAGS, flags_of, overlay_options
 from .linux.mountinfo import MountInfo
-from .module import Item
 from .mount_calls import perform
 from .mount_compare import (
     FIXED,
@@ -25,7 +24,7 @@ from .mount_compare import (
 )
 from .mount_model import Model
 from .mount_want import Wanted
-from .step import Step
+from .step import Item, Step
 
 
 def plan(wants: Sequence[Wanted], models: Mapping[str, Model]) -> tuple[list[Item], list[Problem]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import Problem, refuse
 from .linux import netns
-from .module import Item
+from .step import Item
 from .topology_step import netns_away_steps, netns_steps
 from .topology_values import netns_name
 

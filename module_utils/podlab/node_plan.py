@@ -8,10 +8,9 @@ from typing import Any
 
 from .errors import PodlabError
 from .linux import cgroup, netns, process
-from .module import Item
 from .runtime import lab, node, paths
 from .runtime.files import read_json, read_text
-from .step import Step
+from .step import Item, Step
 
 # What a node was made of; when it differs, the node has to be made anew.
 MANAGED = ("role", "index", "address", "pod_cidr", "mounts")

@@ -9,11 +9,10 @@ from typing import Any
 from .errors import PodlabError
 from .kube.cluster import Cluster
 from .kube.podspec import Machine, runtime_config
-from .module import Item
 from .runtime import narrate, paths, pods
 from .runtime.files import read_json, read_text, write_json
 from .runtime.state import read_pods
-from .step import Step
+from .step import Item, Step
 
 TERMINAL = ("Succeeded", "Failed")
 START_TIMEOUT = 60.0

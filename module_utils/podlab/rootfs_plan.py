@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 from .errors import Problem, refuse
 from .linux import elf
-from .module import Item
 from .runtime import image_store, rootfs
-from .step import Step
+from .step import Item, Step
 
 
 class Want(NamedTuple):

@@ -11,10 +11,9 @@ from .kube import dns, proxy, proxy_sync
 from .kube.iptables_save import Tables, parse_save
 from .kube.proxy_chains import localhost_nodeports
 from .linux import iptables, netns, sysctl
-from .module import Item
 from .runtime import files
 from .service_request import Node, Request, summary
-from .step import Step, apply
+from .step import Item, Step, apply
 
 RESTORE = "iptables.restore"
 _LOCALNET = "net.ipv4.conf.all.route_localnet"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 from .errors import PodlabError
@@ -30,6 +30,20 @@ class Step(NamedTuple):
     def typed(self) -> str:
         """The command as one line of shell."""
         return shlex.join(self.argv)
+
+
+class Item(NamedTuple):
+    """The plan for one object of a module's list.
+
+    name: how the object is called in `results` and in the diff's headers.
+    steps: what has to be done, in order; empty when it is as wanted.
+    before, after: the managed properties only, as plain values.
+    """
+
+    name: str
+    steps: Sequence[Step]
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
 
 
 def apply(steps: Iterable[Step]) -> list[Step]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import refuse
-from .module import Item
+from .step import Item
 from .topology_check import problems
 from .topology_have import Have
 from .topology_kernel import Session

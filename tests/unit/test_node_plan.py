@@ -11,9 +11,9 @@ import pytest
 
 from podlab import node_plan
 from podlab.errors import PodlabError
-from podlab.module import Item
 from podlab.runtime import paths
 from podlab.runtime.files import read_json
+from podlab.step import Item
 from support.planned import ALIVE, GONE, cluster, node, write
 
 

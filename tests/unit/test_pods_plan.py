@@ -11,8 +11,8 @@ import pytest
 
 from podlab import pod_plan
 from podlab.errors import PodlabError
-from podlab.module import Item
 from podlab.runtime import narrate, paths
+from podlab.step import Item
 from support.planned import ALIVE, GONE, cluster, pod, there
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
