@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from podlab.linux import netlink, sysctl
 from podlab.linux import netlink_attrs as nl
+from podlab.linux import netlink_wire, sysctl
 
 
 @pytest.mark.parametrize(
@@ -182,12 +182,12 @@ def error_message(number: int, said: str, capped: bool) -> tuple[bytes, int]:
 def test_errors_carry_what_the_kernel_says(capped: bool) -> None:
     body, flags = error_message(errno.EOPNOTSUPP, "Unknown device type", capped)
     with pytest.raises(OSError, match=r"^\[Errno 95\] add dummy d0: .* \(Unknown device type\)$") as caught:
-        netlink._raise_error(body, flags, "add dummy d0")
+        netlink_wire.raise_error(body, flags, "add dummy d0")
     assert caught.value.errno == errno.EOPNOTSUPP
 
 
 def test_an_acknowledgement_is_no_error() -> None:
-    netlink._raise_error(struct.pack("=i", 0), 0, "nothing")
+    netlink_wire.raise_error(struct.pack("=i", 0), 0, "nothing")
 
 
 def test_the_supervisor_can_afford_to_import_it() -> None:

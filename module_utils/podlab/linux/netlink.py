@@ -7,60 +7,36 @@ Sources: netlink(7), rtnetlink(7), Documentation/userspace-api/netlink/intro.rst
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
-from collections.abc import Iterator, Mapping
-from typing import Any, Callable, TypeVar, Union
+from collections.abc import Mapping
+from typing import Any, Union
 
 from . import netlink_attrs as nl
 from .netlink_attrs import Address, Link, Neighbour, Route
+from .netlink_wire import Wire
 
 Device = Union[str, int]  # a name, or an index when it is known (saves one request)
-T = TypeVar("T")
-
-_SOL_NETLINK = 270
-_NETLINK_CAP_ACK = 10
-_NETLINK_EXT_ACK = 11
-_BUFFER = 1 << 18
-_HEADER = struct.Struct("=IHHII")
 
 
-class Netlink:
-    """One NETLINK_ROUTE socket in the current network namespace; a context manager.
-
-    round_trips: how many requests were made through it.
-    """
+class Netlink(Wire):
+    """One NETLINK_ROUTE socket in the current network namespace; a context manager."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
-            self._socket.setsockopt(_SOL_NETLINK, option, 1)
-        self._sequence = 0
-        self.round_trips = 0
-
-    def close(self) -> None:
-        """Close the socket; twice does no harm."""
-        self._socket.close()
-
-    def __enter__(self) -> Netlink:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self.close()
+        super().__init__(socket.NETLINK_ROUTE)
 
     # --- reading ---
 
     def links(self) -> dict[str, Link]:
         """Every link of the namespace by name."""
         body = _ifinfo() + nl.u32(nl.IFLA_EXT_MASK, nl.SKIP_STATS)
-        return {link.name: link for link in self._dump(nl.RTM_GETLINK, body, nl.RTM_NEWLINK, nl.parse_link)}
+        return {link.name: link for link in self.dump(nl.RTM_GETLINK, body, nl.RTM_NEWLINK, nl.parse_link)}
 
     def link(self, name: str) -> Link:
         """The link of that name (or altname). Raises OSError ENODEV."""
         attribute = nl.IFLA_IFNAME if len(name.encode()) < 16 else nl.IFLA_ALT_IFNAME
         body = _ifinfo() + nl.text(attribute, name) + nl.u32(nl.IFLA_EXT_MASK, nl.SKIP_STATS)
-        return nl.parse_link(self._request(nl.RTM_GETLINK, 0, body, f"get link {name}"))
+        return nl.parse_link(self.request(nl.RTM_GETLINK, 0, body, f"get link {name}"))
 
     def index(self, dev: Device) -> int:
         """The index of a device. Raises OSError ENODEV."""
@@ -68,24 +44,24 @@ class Netlink:
 
     def addresses(self) -> list[Address]:
         """Every address of the namespace, IPv4 and IPv6."""
-        return self._dump(nl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0), nl.RTM_NEWADDR, nl.parse_address)
+        return self.dump(nl.RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0), nl.RTM_NEWADDR, nl.parse_address)
 
     def routes(self) -> list[Route]:
         """Every route of every table, IPv4 and IPv6, without cached ones."""
-        return self._dump(nl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", *[0] * 9), nl.RTM_NEWROUTE, nl.parse_route)
+        return self.dump(nl.RTM_GETROUTE, struct.pack("=BBBBBBBBI", *[0] * 9), nl.RTM_NEWROUTE, nl.parse_route)
 
     def neighbours(self) -> list[Neighbour]:
         """The ARP and neighbour discovery entries."""
-        return self._dump(nl.RTM_GETNEIGH, _ndmsg(nl.AF_UNSPEC), nl.RTM_NEWNEIGH, nl.parse_neighbour)
+        return self.dump(nl.RTM_GETNEIGH, _ndmsg(nl.AF_UNSPEC), nl.RTM_NEWNEIGH, nl.parse_neighbour)
 
     def fdb(self) -> list[Neighbour]:
         """The forwarding database entries of bridges and VXLANs."""
-        return self._dump(nl.RTM_GETNEIGH, _ndmsg(nl.AF_BRIDGE), nl.RTM_NEWNEIGH, nl.parse_neighbour)
+        return self.dump(nl.RTM_GETNEIGH, _ndmsg(nl.AF_BRIDGE), nl.RTM_NEWNEIGH, nl.parse_neighbour)
 
     def nsid(self, netns_fd: int) -> int:
         """The id that this namespace knows the one behind netns_fd by; -1 when it has none."""
         body = struct.pack("=Bxxx", 0) + nl.u32(nl.NETNSA_FD, netns_fd)
-        answer = self._request(nl.RTM_GETNSID, 0, body, "get nsid")
+        answer = self.request(nl.RTM_GETNSID, 0, body, "get nsid")
         return int(struct.unpack("=i", nl.parse_attrs(answer[4:])[nl.NETNSA_NSID])[0])
 
     # --- links ---
@@ -161,21 +137,21 @@ class Netlink:
             attrs += nl.nested(nl.IFLA_LINKINFO, nl.text(nl.IFLA_INFO_KIND, kind), nl.nested(nl.IFLA_INFO_DATA, packed))
         index = self.index(dev)
         if attrs or up is not None:
-            self._request(nl.RTM_NEWLINK, nl.ACK, _ifinfo(index, up) + attrs, f"set link {dev}")
+            self.request(nl.RTM_NEWLINK, nl.ACK, _ifinfo(index, up) + attrs, f"set link {dev}")
         if port:  # a request of its own: the kernel looks at it before master
             packed = nl.nested(nl.IFLA_INFO_SLAVE_DATA, nl.pack_options(nl.PORT_OPTIONS, port))
             info = nl.nested(nl.IFLA_LINKINFO, nl.text(nl.IFLA_INFO_SLAVE_KIND, "bridge"), packed)
-            self._request(nl.RTM_NEWLINK, nl.ACK, _ifinfo(index) + info, f"set bridge port {dev}")
+            self.request(nl.RTM_NEWLINK, nl.ACK, _ifinfo(index) + info, f"set bridge port {dev}")
 
     def add_altname(self, dev: Device, altname: str) -> None:
         """Give the link a further name, up to 127 bytes. Raises OSError EEXIST."""
         body = _ifinfo(self.index(dev)) + nl.nested(nl.IFLA_PROP_LIST, nl.text(nl.IFLA_ALT_IFNAME, altname))
         flags = nl.ACK | nl.CREATE | nl.EXCL | nl.APPEND
-        self._request(nl.RTM_NEWLINKPROP, flags, body, f"add altname {altname} to {dev}")
+        self.request(nl.RTM_NEWLINKPROP, flags, body, f"add altname {altname} to {dev}")
 
     def del_link(self, dev: Device) -> None:
         """Delete a link; with one end of a veth pair the other goes too. Raises OSError ENODEV."""
-        self._request(nl.RTM_DELLINK, nl.ACK, _ifinfo(self.index(dev)), f"delete link {dev}")
+        self.request(nl.RTM_DELLINK, nl.ACK, _ifinfo(self.index(dev)), f"delete link {dev}")
 
     # --- addresses, routes, neighbours ---
 
@@ -195,12 +171,12 @@ class Netlink:
         if flags:
             body += nl.u32(nl.IFA_FLAGS, flags)
         how = nl.ACK | nl.CREATE | (nl.REPLACE if replace else nl.EXCL)
-        self._request(nl.RTM_NEWADDR, how, body, f"add address {address} to {dev}")
+        self.request(nl.RTM_NEWADDR, how, body, f"add address {address} to {dev}")
 
     def del_address(self, dev: Device, address: str) -> None:
         """Take an address from dev. Raises OSError EADDRNOTAVAIL."""
         body = _ifaddr(self.index(dev), address, 0)
-        self._request(nl.RTM_DELADDR, nl.ACK, body, f"delete address {address} from {dev}")
+        self.request(nl.RTM_DELADDR, nl.ACK, body, f"delete address {address} from {dev}")
 
     def add_route(self, dst: str, *, replace: bool = False, **route: Any) -> None:
         """A route to dst ("10.0.0.0/24", "0.0.0.0/0"); the words of route are those of _route_body.
@@ -208,24 +184,24 @@ class Netlink:
         Raises OSError: EEXIST unless replace, ENETUNREACH, EINVAL.
         """
         flags = nl.ACK | nl.CREATE | (nl.REPLACE if replace else nl.EXCL)
-        self._request(nl.RTM_NEWROUTE, flags, self._route_body(dst, **route), f"add route {dst}")
+        self.request(nl.RTM_NEWROUTE, flags, self._route_body(dst, **route), f"add route {dst}")
 
     def del_route(self, dst: str, **route: Any) -> None:
         """Delete the first route to dst that agrees with what is given. Raises OSError ESRCH."""
         if "scope" not in route and route.get("type", "unicast") == "unicast":
             route["scope"] = "nowhere"  # matches any scope
-        self._request(nl.RTM_DELROUTE, nl.ACK, self._route_body(dst, **route), f"delete route {dst}")
+        self.request(nl.RTM_DELROUTE, nl.ACK, self._route_body(dst, **route), f"delete route {dst}")
 
     def add_neighbour(self, dev: Device, dst: str, address: str, *, state: str = "permanent") -> None:
         """An ARP or ND entry: dst is at link-layer address on dev; replaces what was there."""
         body = _ndmsg(nl.family_of(dst), self.index(dev), nl.NEIGHBOUR_STATES[state])
         body += nl.attr(nl.NDA_DST, nl.ip_bytes(dst)) + nl.attr(nl.NDA_LLADDR, nl.mac_bytes(address))
-        self._request(nl.RTM_NEWNEIGH, nl.ACK | nl.CREATE | nl.REPLACE, body, f"add neighbour {dst} on {dev}")
+        self.request(nl.RTM_NEWNEIGH, nl.ACK | nl.CREATE | nl.REPLACE, body, f"add neighbour {dst} on {dev}")
 
     def del_neighbour(self, dev: Device, dst: str) -> None:
         """Delete an ARP or ND entry. Raises OSError ENOENT."""
         body = _ndmsg(nl.family_of(dst), self.index(dev)) + nl.attr(nl.NDA_DST, nl.ip_bytes(dst))
-        self._request(nl.RTM_DELNEIGH, nl.ACK, body, f"delete neighbour {dst} on {dev}")
+        self.request(nl.RTM_DELNEIGH, nl.ACK, body, f"delete neighbour {dst} on {dev}")
 
     def add_fdb(self, dev: Device, address: str, dst: str | None = None) -> None:
         """A permanent forwarding entry: with dst of a VXLAN (the remote end), without of the bridge dev is a port of.
@@ -234,11 +210,11 @@ class Netlink:
         """
         more = nl.APPEND if dst and not any(nl.mac_bytes(address)) else nl.EXCL
         body = _fdb(self.index(dev), address, dst)
-        self._request(nl.RTM_NEWNEIGH, nl.ACK | nl.CREATE | more, body, f"add fdb {address} on {dev}")
+        self.request(nl.RTM_NEWNEIGH, nl.ACK | nl.CREATE | more, body, f"add fdb {address} on {dev}")
 
     def del_fdb(self, dev: Device, address: str, dst: str | None = None) -> None:
         """Delete a forwarding entry. Raises OSError ENOENT."""
-        self._request(nl.RTM_DELNEIGH, nl.ACK, _fdb(self.index(dev), address, dst), f"delete fdb {address} on {dev}")
+        self.request(nl.RTM_DELNEIGH, nl.ACK, _fdb(self.index(dev), address, dst), f"delete fdb {address} on {dev}")
 
     def _route_body(
         self,
@@ -283,67 +259,7 @@ class Netlink:
     def _new_link(self, name: str, kind: str, data: bytes, attrs: bytes, up: bool) -> None:
         info = nl.text(nl.IFLA_INFO_KIND, kind) + (nl.nested(nl.IFLA_INFO_DATA, data) if data else b"")
         body = _ifinfo(0, up or None) + attrs + nl.nested(nl.IFLA_LINKINFO, info)
-        self._request(nl.RTM_NEWLINK, nl.ACK | nl.CREATE | nl.EXCL, body, f"add {kind} {name}")
-
-    # --- the wire ---
-
-    def _send(self, kind: int, flags: int, body: bytes) -> None:
-        self._sequence += 1
-        self.round_trips += 1
-        size = _HEADER.size + len(body)
-        self._socket.sendto(_HEADER.pack(size, kind, nl.REQUEST | flags, self._sequence, 0) + body, (0, 0))
-
-    def _messages(self) -> Iterator[tuple[int, int, bytes]]:
-        """(type, flags, payload) of each message that answers the last request, until somebody stops listening."""
-        while True:
-            data = self._socket.recv(_BUFFER)
-            at = 0
-            while at + _HEADER.size <= len(data):
-                size, kind, flags, sequence, _ = _HEADER.unpack_from(data, at)
-                if sequence == self._sequence:
-                    yield kind, flags, data[at + _HEADER.size : at + size]
-                at += (size + 3) & ~3
-
-    def _request(self, kind: int, flags: int, body: bytes, what: str) -> bytes:
-        """Send one request; the answer's payload (empty for a plain acknowledgement)."""
-        self._send(kind, flags, body)
-        for answer, answer_flags, payload in self._messages():
-            if answer == nl.NLMSG_ERROR:
-                _raise_error(payload, answer_flags, what)
-                return b""
-            return payload
-        return b""
-
-    def _dump(self, kind: int, body: bytes, wanted: int, parse: Callable[[bytes], T]) -> list[T]:
-        """All objects; asked again when the kernel says that they changed meanwhile."""
-        while True:
-            found: list[T] = []
-            torn = False
-            self._send(kind, nl.DUMP, body)
-            for answer, flags, payload in self._messages():
-                torn |= bool(flags & nl.DUMP_INTR)
-                if answer == nl.NLMSG_DONE:
-                    break
-                if answer == nl.NLMSG_ERROR:
-                    _raise_error(payload, flags, "dump")
-                if answer == wanted:
-                    found.append(parse(payload))
-            if not torn:
-                return found
-
-
-def _raise_error(payload: bytes, flags: int, what: str) -> None:
-    """Raise OSError unless the acknowledgement says 0 (struct nlmsgerr, linux/netlink.h)."""
-    number = -struct.unpack_from("=i", payload)[0]
-    if number == 0:
-        return
-    words = os.strerror(number)
-    if flags & nl.ACK_TLVS:
-        length = struct.unpack_from("=I", payload, 4)[0]
-        skip = 4 + (_HEADER.size if flags & nl.CAPPED else length)
-        said = nl.parse_attrs(payload[skip:]).get(1, b"").rstrip(b"\0").decode("utf-8", "replace")
-        words = f"{words} ({said})" if said else words
-    raise OSError(number, f"{what}: {words}")
+        self.request(nl.RTM_NEWLINK, nl.ACK | nl.CREATE | nl.EXCL, body, f"add {kind} {name}")
 
 
 def _ifinfo(index: int = 0, up: bool | None = None) -> bytes:
