@@ -13,6 +13,8 @@ description:
   - Reads a node's rules with one C(iptables-save) and changes them with at most one C(iptables-restore --noflush).
     Only the chains of Services that differ are rewritten, chains of Services and endpoints that are gone are removed,
     and rules of others are left alone.
+  - On every node, whatever the proxy mode, makes kindnet's iptables chain C(KIND-MASQ-AGENT), so that what pods
+    send out of the pods' network carries the node's address.
   - Writes the DNS records of Services and headless endpoints as hosts files for C(dnsmasq --hostsdir).
 version_added: "0.1.0"
 options:
@@ -90,7 +92,7 @@ options:
     description: File for the Services and EndpointSlices as programmed; the lab's own when left out.
     type: path
   state:
-    description: V(absent) takes kube-proxy's chains and jumps, the records and the state file away.
+    description: V(absent) takes kube-proxy's and kindnet's chains and jumps, the records and the state file away.
     type: str
     choices: [present, absent]
     default: present
@@ -170,13 +172,14 @@ commands:
   elements: list
   sample: [[ip, netns, exec, podlab-kind-worker, iptables-restore, -w, "5", --noflush, --counters]]
 results:
-  description: One entry per node, one for the DNS records, one for the state file.
+  description: Two entries per node, for kube-proxy's rules and for kindnet's, one for the DNS records, one for
+    the state file.
   returned: always
   type: list
   elements: dict
   contains:
     name:
-      description: Name of the node, or V(dns) or V(state).
+      description: Name of the node, the same with V(masquerade), or V(dns) or V(state).
       type: str
     changed:
       description: Whether it changed.

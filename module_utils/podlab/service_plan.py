@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .errors import PodlabError, Problem, refuse
-from .kube import dns, proxy, proxy_sync
+from .kube import dns, masq, proxy, proxy_sync
 from .kube.iptables_save import Tables, parse_save
 from .kube.proxy_chains import localhost_nodeports
 from .linux import iptables, netns, sysctl
@@ -39,11 +39,12 @@ class ServicePlan:
         self._wanted: dict[str, tuple[proxy.RuleSet, Tables]] = {}
 
     def items(self) -> list[Item]:
-        """The plan: one item per node, then the DNS records, then the record of what is programmed."""
+        """The plan: two items per node, then the DNS records, then the record of what is programmed."""
         have = self._observe()
         make = self._node_item if self.request.present else self._node_removal
         nodes = [make(node, have) for node in self.request.nodes] if self.request.rules else []
-        return [*nodes, self._dns_item(have), self._state_item(have)]
+        masquerades = [self._masquerade_item(node, have) for node in self.request.nodes]
+        return [*nodes, *masquerades, self._dns_item(have), self._state_item(have)]
 
     def summary(self) -> list[dict[str, Any]]:
         """The Services as programmed: address, ports and ready endpoints."""
@@ -59,8 +60,8 @@ class ServicePlan:
 
     def _observe(self) -> Have:
         request = self.request
-        there = [node for node in request.nodes if request.rules and netns.exists(node.netns)]
-        missing = [node for node in request.nodes if request.rules and node not in there]
+        there = [node for node in request.nodes if netns.exists(node.netns)]
+        missing = [node for node in request.nodes if node not in there]
         if missing and request.present and not self.check_mode:
             remedy = "Build the topology first"
             refuse(
@@ -69,10 +70,11 @@ class ServicePlan:
             )
         tables: dict[str, Tables | None] = {node.proxy.name: None for node in request.nodes}
         localnet: dict[str, str] = {}
-        if request.rules and (there or request.present):
+        if there or (request.nodes and request.present):
             self.backend = self.backend or iptables.detect(request.options.family, request.backend)
             saved = iptables.save(self.backend, [node.netns for node in there])
-            self._refuse_mixed([node.netns for node in there])
+            if request.rules:
+                self._refuse_mixed([node.netns for node in there])
             for node in there:
                 tables[node.proxy.name] = parse_save(saved[node.netns])
                 with netns.entered(node.netns):
@@ -133,6 +135,21 @@ class ServicePlan:
         }
         return Item(node.proxy.name, steps, before if steps else {}, {})
 
+    def _masquerade_item(self, node: Node, have: Have) -> Item:
+        """kindnet's chain. It is in iptables in every mode, as on kind's nodes: kindnet has no other way."""
+        request = self.request
+        present = have.tables[node.proxy.name] or {}
+        name, subnets = f"{node.proxy.name} masquerade", (request.pod_subnet,)
+        if not request.present:
+            text = masq.removal_text(present)
+            steps = [self._restore_step(node, text, "state absent")] if text else []
+            return Item(name, steps, masq.shown(present), {})
+        why = masq.difference(subnets, present)
+        if not why:
+            return Item(name, [], {}, {})
+        step = self._restore_step(node, masq.sync_text(subnets, present), f"{masq.CHAIN}: {why}")
+        return Item(name, [step], masq.shown(present), masq.wanted(subnets))
+
     def _restore_step(self, node: Node, text: str, why: str) -> Step:
         assert self.backend is not None
         return Step(
@@ -182,8 +199,11 @@ def _merged(restores: Sequence[Step]) -> list[Step]:
     if len(restores) < 2:
         return list(restores)
     first = restores[0]
-    texts = {where: text for step in restores for where, text in step.args["texts"].items()}
-    target = ", ".join(step.target for step in restores)
+    texts: dict[str, str] = {}
+    for step in restores:
+        for where, text in step.args["texts"].items():
+            texts[where] = texts.get(where, "") + text
+    target = ", ".join(dict.fromkeys(step.target for step in restores))
     return [first._replace(target=target, args={**first.args, "texts": texts})]
 
 

@@ -35,6 +35,7 @@ class Request(NamedTuple):
     rules: bool
     present: bool
     backend: str
+    pod_subnet: str
 
 
 def _staying(pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -80,6 +81,7 @@ def request(params: Mapping[str, Any]) -> Request:
         rules=(cluster.get("kube_proxy_mode") or "iptables") == "iptables",
         present=params["state"] == "present",
         backend=options.get("backend") or "",
+        pod_subnet=cluster["pod_subnet"],
     )
 
 

@@ -201,15 +201,15 @@ def test_order_of_the_static_jumps(lab: Node, backend: str, program: Run) -> Non
         ("filter", "OUTPUT"): ["KUBE-FIREWALL", "KUBE-PROXY-FIREWALL", "KUBE-SERVICES"],
         ("nat", "PREROUTING"): ["KUBE-SERVICES"],
         ("nat", "OUTPUT"): ["KUBE-SERVICES"],
-        ("nat", "POSTROUTING"): ["KUBE-POSTROUTING"],
+        ("nat", "POSTROUTING"): ["KUBE-POSTROUTING", "KIND-MASQ-AGENT"],
     }
 
 
 FOREIGN = """*nat
-:KIND-MASQ-AGENT - [0:0]
+:FLANNEL-POSTRTG - [0:0]
 :KUBE-MINE - [0:0]
--A POSTROUTING -m addrtype ! --dst-type LOCAL -j KIND-MASQ-AGENT
--A KIND-MASQ-AGENT -d 10.244.0.0/16 -j RETURN
+-A POSTROUTING -m addrtype ! --dst-type LOCAL -j FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -d 10.244.0.0/16 -j RETURN
 COMMIT
 *filter
 :MINE - [0:0]
@@ -223,8 +223,8 @@ COMMIT
 """
 FOREIGN_GONE = """*nat
 -F POSTROUTING
--F KIND-MASQ-AGENT
--X KIND-MASQ-AGENT
+-F FLANNEL-POSTRTG
+-X FLANNEL-POSTRTG
 -X KUBE-MINE
 COMMIT
 *filter
@@ -250,8 +250,8 @@ def test_stale_chains_go_and_foreign_rules_stay(lab: Node, backend: str, program
     assert sorted(kinds) == ["KUBE-SEP-", "KUBE-SVC-"]
     assert "stale" in result["results"][0]["steps"][0]
     for table, chain, line in (
-        ("nat", "POSTROUTING", "-A POSTROUTING -m addrtype ! --dst-type LOCAL -j KIND-MASQ-AGENT"),
-        ("nat", "KIND-MASQ-AGENT", "-A KIND-MASQ-AGENT -d 10.244.0.0/16 -j RETURN"),
+        ("nat", "POSTROUTING", "-A POSTROUTING -m addrtype ! --dst-type LOCAL -j FLANNEL-POSTRTG"),
+        ("nat", "FLANNEL-POSTRTG", "-A FLANNEL-POSTRTG -d 10.244.0.0/16 -j RETURN"),
         ("filter", "INPUT", "-A INPUT -s 192.0.2.1/32 -j DROP"),
         ("filter", "MINE", "-A MINE -p tcp -m tcp --dport 9 -j DROP"),
         ("mangle", "MINE", "-A MINE -j RETURN"),
@@ -296,7 +296,8 @@ def test_check_mode_on_a_machine_without_the_nodes(run_module: Run, podlab_roots
     args = {"cluster": CLUSTER, "services": [web()], "pods": [pod("a", "10.244.1.2")]}
     planned = run_module("podlab_service", args, check=True, diff=True)
     assert planned["changed"], planned
-    assert [entry["name"] for entry in planned["results"] if entry["changed"]] == ["node-a", "dns", "state"]
+    changed = [entry["name"] for entry in planned["results"] if entry["changed"]]
+    assert changed == ["node-a", "node-a masquerade", "dns", "state"]
     assert planned["commands"][0][:4] == ["ip", "netns", "exec", "podlab-node-a"]
     assert not os.listdir(podlab_roots) or not (podlab_roots / "run").exists()
     refused = run_module("podlab_service", args)

@@ -79,7 +79,7 @@ def test_records_follow_the_services(
     server: Server, run_module: Run, podlab_roots: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     def program(services: list[Any], pods: list[Any]) -> dict[str, Any]:
-        args = {"cluster": CLUSTER, "services": services, "pods": pods, "dns_dir": str(tmp_path / "dns")}
+        args = {"cluster": CLUSTER, "nodes": [], "services": services, "pods": pods, "dns_dir": str(tmp_path / "dns")}
         result = run_module("podlab_service", args, diff=True)
         assert not result.get("failed"), result
         return result

@@ -74,6 +74,17 @@ def test_node_reaches_every_pod(lab: Lab) -> None:
             lab.in_node(node, "ping", "-c1", "-W5", ip_of(pod))
 
 
+def test_pod_reaches_the_machine_behind_its_node(lab: Lab) -> None:
+    """The machine has no route to pods: without the node's address its answer would not come back."""
+    source = lab.pod("core-k8s")
+    record = next(node for node in lab.nodes() if node["name"] == node_of(source))
+    with first_ping(f"podlab-{node_of(source)}", "eth0") as seen:
+        answer = lab.exec(name_of(source), "ping", "-c1", "-W5", lab.gateway())
+        line = seen()
+    assert f"64 bytes from {lab.gateway()}: seq=0 ttl=63 " in answer
+    assert f"IP {record['address']} > {lab.gateway()}: ICMP echo request" in line
+
+
 def test_service_sees_the_address_of_the_pod_that_asks(extras: Lab) -> None:
     """No address is rewritten on the way to a pod of another node, by the Service neither."""
     echo = extras.pod("echo", "extras")

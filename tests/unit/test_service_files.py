@@ -18,7 +18,7 @@ CLUSTER = {
     "nodes": [{"name": "node-a", "address": "172.18.0.2"}],
 }
 WEB = service(selector={"app": "web"})
-ARGS = {"cluster": CLUSTER, "services": [WEB], "pods": [pod("web-1", "10.244.1.2")]}
+ARGS = {"cluster": CLUSTER, "nodes": [], "services": [WEB], "pods": [pod("web-1", "10.244.1.2")]}
 
 
 def test_files_are_made_kept_and_removed(run_module: Run, podlab_roots: pathlib.Path) -> None:

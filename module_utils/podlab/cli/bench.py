@@ -177,6 +177,7 @@ def sync(services: list[dict[str, Any]], slices: list[dict[str, Any]]) -> float:
             rules=True,
             present=True,
             backend="",
+            pod_subnet="10.244.0.0/16",
         )
 
         def whole() -> None:
