@@ -32,6 +32,7 @@ class Options(NamedTuple):
     local, not_local: match words of the local detector ("-s CIDR"), empty without one.
     nodeport_addresses: CIDRs; empty means every address.
     counters: nfacct objects that exist in the node's network namespace.
+    service_cidrs: the ranges of cluster addresses; nftables mode drops what is sent to free ones.
     """
 
     family: str = "ipv4"
@@ -44,6 +45,7 @@ class Options(NamedTuple):
     random_fully: bool = True
     counters: tuple[str, ...] = ()
     tcp_be_liberal: bool = False
+    service_cidrs: tuple[str, ...] = ()
 
     @property
     def mark(self) -> str:
