@@ -208,6 +208,34 @@ def validate(c, files):
     raise Exit(code=validate.validate(files))
 
 
+@command(
+    root=True,
+    words="what",
+    short={"count": "c", "interface": "i", "namespace": "n", "write": "w"},
+    help={
+        "what": "a pod (as exec takes it) or a node, then tcpdump's filter: port 80 and host 10.244.1.2",
+        "count": "end after so many packets",
+        "interface": "of a pod eth0, of a node any, unless this says another one",
+        "namespace": NAMESPACE,
+        "write": "packets to this file, - for standard output, instead of lines",
+        "name": NAME,
+    },
+)
+def capture(c, what, count="", interface="", namespace="", write="", name=""):
+    """Watch packets with tcpdump: capture POD|NODE [FILTER...]"""
+    from podlab.cli import capture
+
+    capture.capture(
+        what,
+        remainder(c),
+        name=name,
+        namespace=namespace,
+        interface=interface,
+        write=write,
+        count=whole_number(count, "--count", 1) if count else 0,
+    )
+
+
 @command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
 def demo_pod(c, verbose=0):
     """Show how a pod is made, step by step"""
@@ -244,5 +272,7 @@ def bench(c, rows="", output="", pods="100"):
     raise Exit(code=bench.bench(rows, output, whole_number(pods, "--pods", 1)))
 
 
-ns = Collection(up, down, status, get, exec_, logs, apply, delete, scale, validate, demo_pod, test, lint, bench)
+ns = Collection(
+    up, down, status, get, exec_, logs, apply, delete, scale, capture, validate, demo_pod, test, lint, bench
+)
 ns.configure({"run": {"echo": False}})

@@ -55,6 +55,8 @@ def add_apt(directory: pathlib.Path, fails: str = "nothing") -> pathlib.Path:
         ("up", {"iproute2", "iptables", "gcc"}, {"skopeo", "iputils-ping"}),
         ("demo-pod", {"iproute2", "iputils-ping"}, {"skopeo"}),
         ("test", {"iproute2", "skopeo", "docker-registry", "iputils-ping"}, set()),
+        ("capture", {"iproute2", "tcpdump"}, {"nftables", "skopeo"}),
+        ("trace", {"iproute2", "nftables"}, {"tcpdump", "skopeo"}),
         ("validate", set(), {"iproute2"}),
         ("", set(), {"iproute2"}),
     ],

@@ -17,7 +17,22 @@ from podlab.cli.playbook import Outcome
 from podlab.errors import PodlabError
 
 EVERY_TASK = sorted(
-    ["apply", "bench", "delete", "demo-pod", "down", "exec", "get", "lint", "logs", "scale", "status", "test", "up"]
+    [
+        "apply",
+        "bench",
+        "capture",
+        "delete",
+        "demo-pod",
+        "down",
+        "exec",
+        "get",
+        "lint",
+        "logs",
+        "scale",
+        "status",
+        "test",
+        "up",
+    ]
     + ["validate"]
 )
 

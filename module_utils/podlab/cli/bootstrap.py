@@ -69,11 +69,13 @@ LESSONS = (
     Need("iputils-ping", lambda: program("ping"), "ping: lessons prove with it that pods reach each other"),
     Need("procps", lambda: program("ps"), "ps, sysctl: lessons look at processes and settings"),
 )
+NFTABLES = Need("nftables", lambda: program("nft"), "nft: shows the rules that a traced packet went through")
+TCPDUMP = Need("tcpdump", lambda: program("tcpdump"), "tcpdump: shows packets")
 TESTS = (
     *LESSONS,
     Need("bind9-dnsutils", lambda: program("dig"), "dig: tests ask the lab's DNS server"),
     Need("conntrack", lambda: program("conntrack"), "conntrack: tests look at translated connections"),
-    Need("nftables", lambda: program("nft"), "nft: tests compare the machine's rules before and after"),
+    NFTABLES,
     Need("skopeo", lambda: program("skopeo"), "skopeo: tests pull an image"),
     Need(
         "docker-registry",
@@ -81,7 +83,7 @@ TESTS = (
         "docker-registry: the registry on loopback that tests pull from",
         service="docker-registry",
     ),
-    Need("tcpdump", lambda: program("tcpdump"), "tcpdump: tests watch packets"),
+    TCPDUMP,
 )
 APT_ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
@@ -90,6 +92,8 @@ APT_ENVIRONMENT = {
     "RUNLEVEL": "1",
     "PREVLEVEL": "N",
 }
+# What single commands need beyond BASE.
+COMMANDS = {"capture": (TCPDUMP,), "trace": (NFTABLES,)}
 # Tasks that look at text only: they work for any user, on any machine with the right Python.
 NO_PACKAGES = ("", "validate", "rules", "lint")
 
@@ -100,7 +104,7 @@ def needs_of(task: str) -> tuple[Need, ...]:
         return ()
     if task.startswith("demo") or task == "bench":
         return (*BASE, *LESSONS)
-    return (*BASE, *TESTS) if task.startswith("test") else BASE
+    return (*BASE, *TESTS) if task.startswith("test") else (*BASE, *COMMANDS.get(task, ()))
 
 
 def install(missing: list[Need]) -> None:

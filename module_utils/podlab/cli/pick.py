@@ -1,4 +1,4 @@
-"""One pod and one container out of a lab, by the words a person uses."""
+"""One pod, container or node out of a lab, by the words a person uses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ..errors import PodlabError
 from ..kube.podcolumns import TERMINAL
+from ..runtime import paths
 from .objects import DEFAULT_NAMESPACE
 
 # What owns pods, by the names kubectl takes.
@@ -19,6 +20,7 @@ OWNERS = {
     "Job": ("job", "jobs"),
 }
 POD_WORDS = ("pod", "pods", "po")
+NODE_WORDS = ("node", "nodes", "no")
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
@@ -124,3 +126,44 @@ def running(picked: Picked, name: str) -> None:
         what = state.get("waiting") or state.get("terminated") or {}
         reason = f" ({what['reason']})" if what.get("reason") else ""
         raise PodlabError(f'container "{name}" of pod {picked.name} is not running{reason}. See ./lab get pods')
+
+
+class Place(NamedTuple):
+    """A network namespace of the lab: a node's or a pod's.
+
+    kind: "node" or "pod"; node: the node that it is (on); netns: a path that enters it (linux.netns).
+    """
+
+    kind: str
+    name: str
+    node: str
+    netns: str
+
+
+def place(state: Mapping[str, Any], word: str, namespace: str = "") -> Place:
+    """Where the word is: a node by its name (node/NAME works too), else a pod as pod() takes it.
+
+    Raises PodlabError when there is neither, or it does not run.
+    """
+    kind, _, name = word.rpartition("/")
+    record = next((item for item in state["nodes"] if item["name"] == name), None)
+    if kind in NODE_WORDS or (record and not kind):
+        if record is None:
+            there = ", ".join(item["name"] for item in state["nodes"])
+            raise PodlabError(f'nodes "{name}" not found. The lab has: {there}')
+        if not record["alive"]:
+            raise PodlabError(f"node {name} is not running. Bring it back with ./lab up")
+        return Place("node", name, name, paths.node_netns(name))
+    return pod_place(state, pod(state, word, namespace))
+
+
+def pod_place(state: Mapping[str, Any], picked: Picked) -> Place:
+    """A pod's network namespace, through its pause. Raises PodlabError when the pod does not run."""
+    pause = (picked.status.get("podlab") or {}).get("pause", 0)
+    home = picked.pod["spec"].get("nodeName", "")
+    record = next((item for item in state["nodes"] if item["name"] == home and item["alive"]), None)
+    if not pause or not picked.alive or record is None:
+        phase = picked.status.get("phase", "Unknown")
+        raise PodlabError(f"pod {picked.name} has no network now; current phase is {phase}. See ./lab get pods -A")
+    # Pause's pid counts in its node: the node's own /proc knows it.
+    return Place("pod", picked.name, home, f"/proc/{record['pid']}/root/proc/{pause}/ns/net")
