@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .errors import Problem, refuse
 from .kube import service_check
-from .kube.endpoints import endpoint_slices
+from .kube.endpoints import endpoint_slices, zones_of
 from .kube.proxy_chains import Options, detector
 from .kube.proxy_model import SERVICE_NAME_LABEL, Object, ProxyNode
 from .runtime import paths
@@ -56,6 +56,7 @@ def request(params: Mapping[str, Any]) -> Request:
     given = params["endpoint_slices"]
     problems += service_check.check(services, given or [], pods, family)
     refuse(problems)
+    zones = zones_of(cluster["nodes"])
     options = params["proxy"] or {}
     mode = options.get("detect_local_mode") or "ClusterCIDR"
     default = cluster.get("pod_subnet", "") if mode == "ClusterCIDR" else ""
@@ -64,7 +65,7 @@ def request(params: Mapping[str, Any]) -> Request:
     return Request(
         nodes=tuple(_nodes(params)),
         services=services,
-        slices=list(given) if given is not None else endpoint_slices(services, _staying(pods)),
+        slices=list(given) if given is not None else endpoint_slices(services, _staying(pods), zones),
         options=Options(
             family=family,
             local=local,
@@ -109,10 +110,11 @@ def _cluster_problems(params: Mapping[str, Any]) -> list[Problem]:
 
 def _nodes(params: Mapping[str, Any]) -> list[Node]:
     records = {node["name"]: node for node in params["cluster"]["nodes"]}
+    zones = zones_of(records.values())
     asked = params["nodes"] if params["nodes"] is not None else [{"name": name} for name in records]
     return [
         Node(
-            ProxyNode(node["name"], (records[node["name"]]["address"],)),
+            ProxyNode(node["name"], (records[node["name"]]["address"],), zones.get(node["name"], "")),
             node.get("netns") or paths.node_netns(node["name"]),
         )
         for node in asked

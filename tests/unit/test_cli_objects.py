@@ -261,7 +261,7 @@ def test_status_as_data(there: Any, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["name"] == "kind"
     assert {kind: len(found[kind]) for kind in objects.KINDS} == {
-        "pods": 7, "nodes": 3, "services": 2, "endpoints": 2,
+        "pods": 7, "nodes": 3, "services": 2, "endpoints": 2, "endpointslices": 2,
     }  # fmt: skip
     status.status(form="yaml")
     assert yaml.safe_load(capsys.readouterr().out) == found

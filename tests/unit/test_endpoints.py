@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from podlab.kube.endpoints import MAX_ENDPOINTS, endpoint_slices, target_port
+from podlab.kube.endpoints import MAX_ENDPOINTS, endpoint_slices, target_port, zones_of
 from support.services import pod, service
 
 SELECT = {"selector": {"app": "web"}}
@@ -125,3 +125,47 @@ def test_headless_label_and_families() -> None:
         ("IPv4", ["10.244.1.2"]),
         ("IPv6", ["fd00::2"]),
     ]
+
+
+def test_the_zone_is_the_nodes_and_hints_are_for_ready_endpoints() -> None:
+    pods = [
+        pod("a", "10.244.1.2", nodeName="node-a"),
+        pod("b", "10.244.2.2", nodeName="node-b"),
+        pod("c", "10.244.1.3", ready=False, nodeName="node-a"),
+    ]
+    zones = zones_of([{"name": "node-a", "labels": {"topology.kubernetes.io/zone": "east"}}, {"name": "node-b"}])
+    east, node_a, node_b = ({"name": name} for name in ("east", "node-a", "node-b"))
+    same_zone = [{"forZones": [east]}, None, None]
+    for distribution, hints in (
+        (None, [None, None, None]),
+        ("PreferClose", same_zone),
+        ("PreferSameZone", same_zone),
+        ("PreferSameNode", [{"forZones": [east], "forNodes": [node_a]}, {"forNodes": [node_b]}, None]),
+    ):
+        thing = service(**SELECT, **({"trafficDistribution": distribution} if distribution else {}))
+        (item,) = endpoint_slices([thing], pods, zones)
+        assert [endpoint.get("zone") for endpoint in item["endpoints"]] == ["east", None, "east"]
+        assert [endpoint.get("hints") for endpoint in item["endpoints"]] == hints
+
+
+def test_the_services_labels_and_application_protocols_are_its_slices() -> None:
+    thing = service(**SELECT, ports=[{"port": 80, "appProtocol": "http"}])
+    thing["metadata"]["labels"] = {
+        "tier": "front",
+        "service.kubernetes.io/headless": "",
+        "kubernetes.io/service-name": "x",
+    }
+    (item,) = endpoint_slices([thing], [pod("web-1", "10.244.1.2")])
+    assert item["metadata"]["labels"] == {
+        "tier": "front",
+        "kubernetes.io/service-name": "web",
+        "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io",
+    }
+    assert item["ports"] == [{"name": "", "protocol": "TCP", "port": 80, "appProtocol": "http"}]
+
+
+def test_a_terminating_pod_is_published_when_the_service_says_so() -> None:
+    going = pod("going", "10.244.1.5")
+    going["pod"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    (item,) = slices_of([going], publishNotReadyAddresses=True)
+    assert conditions(item)["10.244.1.5"] == {"ready": True, "serving": True, "terminating": True}

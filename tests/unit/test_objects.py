@@ -78,7 +78,7 @@ def test_scale_refusals(word, name, replicas, message):
 
 
 def test_addresses_are_remembered():
-    state = objects.remember(store(service("web"), pod("web")), {"default/web": "10.96.1.1"})
+    state = objects.remember(store(service("web"), pod("web")), {"default/web": "10.96.1.1"}, {})
     assert objects.addresses(state) == {"default/web": "10.96.1.1"}
     assert "clusterIP" not in state["objects"][1]
     again = objects.merge(state, [service("web"), thing("Pod", "web")])

@@ -283,45 +283,6 @@ def test_a_time_written_is_read_back() -> None:
         times.epoch("yesterday")
 
 
-def service(**spec: Any) -> dict[str, Any]:
-    return {"metadata": {"name": "s", "namespace": "default"}, "spec": spec}
-
-
-@pytest.mark.parametrize(
-    ("spec", "row"),
-    [
-        ({"clusterIP": "10.96.0.9", "ports": [{"port": 80}]},
-         ["s", "ClusterIP", "10.96.0.9", "<none>", "80/TCP", "<unknown>"]),
-        ({"clusterIP": "None"}, ["s", "ClusterIP", "None", "<none>", "<none>", "<unknown>"]),
-        ({"type": "NodePort", "clusterIP": "10.96.0.9", "externalIPs": ["1.2.3.4", "1.2.3.5"],
-          "ports": [{"port": 53, "protocol": "UDP", "nodePort": 30053}, {"port": 53, "nodePort": 30054}]},
-         ["s", "NodePort", "10.96.0.9", "1.2.3.4,1.2.3.5", "53:30053/UDP,53:30054/TCP", "<unknown>"]),
-        ({"type": "ExternalName", "externalName": "example.org"},
-         ["s", "ExternalName", "<none>", "example.org", "<none>", "<unknown>"]),
-    ],
-)  # fmt: skip
-def test_services(spec: dict[str, Any], row: list[str]) -> None:
-    assert printers.table("services", [service(**spec)], NOW)[1] == row
-
-
-@pytest.mark.parametrize(
-    ("subsets", "cell"),
-    [
-        ([], "<none>"),
-        ([{"addresses": [], "ports": [{"port": 80}]}], "<none>"),
-        ([{"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "ports": [{"port": 80}]}],
-         "10.0.0.1:80,10.0.0.2:80"),
-        ([{"addresses": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.2"}], "ports": [{"port": 80}, {"port": 81}]}],
-         "10.0.0.1:80,10.0.0.2:80,10.0.0.1:81 + 1 more..."),
-        ([{"addresses": [{"ip": "10.0.0.1"}]}], "10.0.0.1"),
-        ([{"addresses": [{"ip": "fd00::1"}], "ports": [{"port": 80}]}], "[fd00::1]:80"),
-    ],
-)  # fmt: skip
-def test_endpoints(subsets: list[Any], cell: str) -> None:
-    item = {"metadata": {"name": "s"}, "subsets": subsets}
-    assert printers.table("endpoints", [item], NOW)[1][1] == cell
-
-
 def node(**fields: Any) -> dict[str, Any]:
     return {"metadata": {"name": "n", "labels": fields.pop("labels", {})}, "spec": fields.pop("spec", {}),
             "status": fields}  # fmt: skip

@@ -41,11 +41,26 @@ def test_what_is_remembered_stays():
     assert given_to(service(), remembered={"default/web": "10.97.7.7"})[0] == given_to(service())[0]
 
 
-def test_a_fixed_address_comes_before_a_remembered_one():
-    found, faults = given_to(service("a"), service("b", clusterIP="10.96.7.7"), remembered={"default/a": "10.96.7.7"})
-    assert faults == {}
-    assert found["default/b"] == "10.96.7.7"
-    assert found["default/a"] != "10.96.7.7"
+def test_an_address_that_another_was_given_is_taken():
+    things = service("a"), service("b", clusterIP="10.96.7.7")
+    found, faults = given_to(*things, remembered={"default/a": "10.96.7.7"})
+    assert (found, faults) == (
+        {"default/a": "10.96.7.7"},
+        {"default/b": "10.96.7.7 is taken by the Service default/a"},
+    )
+
+
+def test_an_address_that_its_owner_no_longer_wants_is_free():
+    remembered = {"default/a": "10.96.7.7"}
+    for other in ({"clusterIP": "10.96.8.8"}, {"clusterIP": "None"}, {"type": "ExternalName"}):
+        things = service("a", **other), service("b", clusterIP="10.96.7.7")
+        found, faults = given_to(*things, remembered=remembered)
+        assert faults == {}
+        assert found["default/b"] == "10.96.7.7"
+
+
+def test_an_external_name_has_no_address():
+    assert given_to(service(type="ExternalName"), remembered={"default/web": "10.96.7.7"}) == ({}, {})
 
 
 @pytest.mark.parametrize(
@@ -112,3 +127,39 @@ def test_a_fault_is_a_problem_of_the_plan():
     made = plan.plan(store(service(clusterIP="10.97.0.1"), deployment(1)), cluster(), ())
     assert [problem.place for problem in made.problems] == ["Service/web: spec.clusterIP"]
     assert made.services == ()
+
+
+def complete(**spec):
+    thing = service(clusterIP="10.96.4.4", **spec)
+    if spec.get("type") == "ExternalName":
+        del thing["spec"]["clusterIP"]
+    (made,) = plan.plan(store(thing), cluster(), ()).services
+    return made
+
+
+def test_what_each_type_is_filled_up_with():
+    assert "externalTrafficPolicy" not in complete()["spec"]
+    assert complete(externalIPs=["192.0.2.1"])["spec"]["externalTrafficPolicy"] == "Cluster"
+    node_port = complete(type="NodePort")["spec"]
+    assert node_port["externalTrafficPolicy"] == "Cluster"
+    assert "allocateLoadBalancerNodePorts" not in node_port
+    balancer = complete(type="LoadBalancer", externalTrafficPolicy="Local")["spec"]
+    assert balancer["allocateLoadBalancerNodePorts"] is True
+    assert balancer["externalTrafficPolicy"] == "Local"
+    assert balancer["healthCheckNodePort"] > 30000
+    alias = complete(type="ExternalName", externalName="a.example", ports=[{"port": 80}])["spec"]
+    assert alias == {
+        "type": "ExternalName",
+        "externalName": "a.example",
+        "selector": {"app": "web"},
+        "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}],
+        "sessionAffinity": "None",
+    }
+
+
+def test_the_status_of_load_balancers():
+    thing = service(type="LoadBalancer")
+    thing["status"] = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "a"}]}}
+    (made,) = plan.plan(store(thing), cluster(), ()).services
+    assert made["status"] == {"loadBalancer": {"ingress": [{"ip": "192.0.2.1", "ipMode": "VIP"}, {"hostname": "a"}]}}
+    assert complete()["status"] == {"loadBalancer": {}}

@@ -19,8 +19,15 @@ KINDS = {
     "nodes": ("nodes", "node", "no"),
     "services": ("services", "service", "svc"),
     "endpoints": ("endpoints", "endpoint", "ep"),
+    "endpointslices": ("endpointslices", "endpointslice", "endpointslices.discovery.k8s.io"),
 }
-SINGULAR = {"pods": "pod", "nodes": "node", "services": "service", "endpoints": "endpoints"}
+SINGULAR = {
+    "pods": "pod",
+    "nodes": "node",
+    "services": "service",
+    "endpoints": "endpoints",
+    "endpointslices": "endpointslice.discovery.k8s.io",
+}
 
 
 class Choice(NamedTuple):
@@ -172,7 +179,18 @@ def _subset(piece: Mapping[str, Any]) -> dict[str, Any]:
     return subset
 
 
-READERS = {"pods": pods, "nodes": nodes, "services": services, "endpoints": endpoints}
+def endpoint_slices(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """discovery.k8s.io/v1 EndpointSlices as they are on the nodes."""
+    return list(state["services"].get("endpointslices") or [])
+
+
+READERS = {
+    "pods": pods,
+    "nodes": nodes,
+    "services": services,
+    "endpoints": endpoints,
+    "endpointslices": endpoint_slices,
+}
 
 
 def boot_time() -> float:

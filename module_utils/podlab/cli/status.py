@@ -11,8 +11,9 @@ from ..errors import PodlabError
 from ..kube import printers
 from . import lab, objects, output
 
-# Columns of kubectl's wide table that tell nothing in a lab.
-LEFT_OUT = ("NOMINATED NODE", "READINESS GATES", "EXTERNAL-IP")
+# Columns of kubectl's wide table that tell nothing in a lab, and one that does when a Service has such an address.
+LEFT_OUT = ("NOMINATED NODE", "READINESS GATES")
+WHEN_FILLED = "EXTERNAL-IP"
 TITLES = {"nodes": "NODES", "pods": "PODS", "services": "SERVICES"}
 
 COLOURS = {
@@ -54,9 +55,13 @@ def tables(state: Mapping[str, Any], now: float) -> dict[str, list[list[str]]]:
     found = {}
     for kind in TITLES:
         rows = printers.table(kind, objects.of_kind(kind, state), now, wide=kind == "pods", namespaces=True)
-        kept = [place for place, title in enumerate(rows[0]) if title not in LEFT_OUT]
+        kept = [place for place, title in enumerate(rows[0]) if title not in LEFT_OUT and _is_told(title, place, rows)]
         found[kind] = [[row[place] for place in kept] for row in rows]
     return found
+
+
+def _is_told(title: str, place: int, rows: Sequence[Sequence[str]]) -> bool:
+    return title != WHEN_FILLED or any(row[place] != printers.NONE for row in rows[1:])
 
 
 def show(state: Mapping[str, Any]) -> None:

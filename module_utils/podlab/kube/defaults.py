@@ -6,7 +6,8 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from . import names
+from . import names, service_rules
+from .node_ports import NodePorts
 
 _POD: Mapping[str, Any] = {
     "restartPolicy": "Always",
@@ -23,6 +24,8 @@ _CONTAINER: Mapping[str, Any] = {
 _SERVICE: Mapping[str, Any] = {
     "type": "ClusterIP",
     "sessionAffinity": "None",
+}
+_SERVICE_WITH_ADDRESS: Mapping[str, Any] = {
     "internalTrafficPolicy": "Cluster",
     "ipFamilies": ["IPv4"],
     "ipFamilyPolicy": "SingleStack",
@@ -64,16 +67,28 @@ def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
     return dict(volume) if "emptyDir" in volume else {**volume, "emptyDir": {}}
 
 
-def service(thing: Mapping[str, Any], cluster_ip: str) -> dict[str, Any]:
-    """A complete Service with its address ("None" when headless)."""
+def service(thing: Mapping[str, Any], cluster_ip: str, given: NodePorts) -> dict[str, Any]:
+    """A complete Service with its address ("None" when headless, "" for an ExternalName) and its node ports."""
     spec = {**copy.deepcopy(dict(_SERVICE)), **copy.deepcopy(dict(thing["spec"]))}
-    spec["clusterIP"] = cluster_ip
-    spec["clusterIPs"] = [cluster_ip]
-    spec["ports"] = [
-        {**port, "protocol": port.get("protocol") or "TCP", "targetPort": port.get("targetPort") or port["port"]}
-        for port in spec.get("ports") or []
-    ]
+    if cluster_ip:
+        spec = {**copy.deepcopy(dict(_SERVICE_WITH_ADDRESS)), **spec}
+        spec["clusterIP"] = cluster_ip
+        spec["clusterIPs"] = [cluster_ip]
+    spec["ports"] = [_service_port(port, given) for port in spec.get("ports") or []]
+    if given.health_check:
+        spec["healthCheckNodePort"] = given.health_check
     if spec["sessionAffinity"] == "ClientIP":
         client = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
         spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": _AFFINITY_SECONDS, **client}}
-    return {**thing, "spec": spec}
+    if service_rules.is_external(spec):
+        spec.setdefault("externalTrafficPolicy", "Cluster")
+    if spec["type"] == "LoadBalancer":
+        spec.setdefault("allocateLoadBalancerNodePorts", True)
+    ingress = [{"ipMode": "VIP", **entry} if entry.get("ip") else entry for entry in service_rules.ingress(thing)]
+    return {**thing, "spec": spec, "status": {"loadBalancer": {"ingress": ingress} if ingress else {}}}
+
+
+def _service_port(port: Mapping[str, Any], given: NodePorts) -> dict[str, Any]:
+    number = given.ports.get(port.get("name") or "")
+    made = {**port, "protocol": port.get("protocol") or "TCP", "targetPort": port.get("targetPort") or port["port"]}
+    return {**made, "nodePort": number} if number else made

@@ -1,6 +1,7 @@
 """EndpointSlices from pods, as the EndpointSlice controller makes them.
 
-Sources: Kubernetes staging/src/k8s.io/endpointslice/{reconciler.go,utils.go}, pkg/controller/util/endpoint.
+Sources: Kubernetes staging/src/k8s.io/endpointslice/{reconciler.go,utils.go,trafficdist}, pkg/controller/util/endpoint,
+KEP-3015.
 """
 
 from __future__ import annotations
@@ -16,9 +17,19 @@ MAX_ENDPOINTS = 100
 MANAGED_BY_LABEL = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
+ZONE_LABEL = "topology.kubernetes.io/zone"
 # Alphabet of generated names: no vowels, no 0 1 3 (apimachinery util/rand).
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _ADDRESS_TYPES = {"ipv4": "IPv4", "ipv6": "IPv6"}
+
+
+class Port(NamedTuple):
+    """A port of a Service at a pod."""
+
+    name: str
+    protocol: str
+    number: int
+    application: str
 
 
 class Backing(NamedTuple):
@@ -28,10 +39,13 @@ class Backing(NamedTuple):
     status: Object
 
 
-def endpoint_slices(services: Iterable[Object], pods: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def endpoint_slices(
+    services: Iterable[Object], pods: Iterable[Mapping[str, Any]], zones: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
     """The EndpointSlices of every Service that has a selector, in the order of the Services.
 
     pods: {"pod": v1 Pod, "status": PodStatus}. Pods without an address or that have ended have no endpoint.
+    zones: node name -> its zone, for those that have one.
     """
     by_namespace: dict[str, list[Backing]] = {}
     for item in pods:
@@ -45,7 +59,7 @@ def endpoint_slices(services: Iterable[Object], pods: Iterable[Mapping[str, Any]
         selector = service["spec"].get("selector")
         if selector and service["spec"].get("type") != "ExternalName":
             own = [backing for backing in by_namespace.get(_namespace(service), ()) if _selected(selector, backing)]
-            slices += _slices_of(service, own)
+            slices += _slices_of(service, own, zones or {})
     return slices
 
 
@@ -76,15 +90,22 @@ def families(service: Object) -> list[str]:
     return [family_of(address)]
 
 
-def _slices_of(service: Object, backings: Sequence[Backing]) -> list[dict[str, Any]]:
+def zones_of(nodes: Iterable[Object]) -> dict[str, str]:
+    """Node name -> zone of those of a cluster's nodes ({"name", "labels"}) that have one."""
+    labels = {str(node["name"]): (node.get("labels") or {}).get(ZONE_LABEL) for node in nodes}
+    return {name: zone for name, zone in labels.items() if zone}
+
+
+def _slices_of(service: Object, backings: Sequence[Backing], zones: Mapping[str, str]) -> list[dict[str, Any]]:
     slices = []
     for family in families(service):
         # Pods whose named target ports have different numbers cannot share a slice.
-        groups: dict[tuple[tuple[str, str, int], ...], list[dict[str, Any]]] = {}
+        groups: dict[tuple[Port, ...], list[dict[str, Any]]] = {}
         for backing in backings:
             address = next((ip for ip in _addresses(backing.status) if family_of(ip) == family), "")
             if address:
-                groups.setdefault(_ports(service, backing.pod), []).append(_endpoint(service, backing, address))
+                made = _endpoint(service, backing, address, zones)
+                groups.setdefault(_ports(service, backing.pod), []).append(made)
         # A Service nobody answers for has one empty slice all the same.
         for ports, endpoints in sorted(groups.items()) or [((), [])]:
             for start in range(0, max(len(endpoints), 1), MAX_ENDPOINTS):
@@ -93,14 +114,14 @@ def _slices_of(service: Object, backings: Sequence[Backing]) -> list[dict[str, A
     return slices
 
 
-def _ports(service: Object, pod: Object) -> tuple[tuple[str, str, int], ...]:
-    """(name, protocol, number) of the Service's ports at this pod; a name that the pod does not have is left out."""
+def _ports(service: Object, pod: Object) -> tuple[Port, ...]:
+    """The Service's ports at this pod; a name that the pod does not have is left out."""
     found = []
     for port in service["spec"].get("ports") or ():
         protocol = port.get("protocol", "TCP")
         number = target_port(port, pod)
         if number:
-            found.append((port.get("name") or "", protocol, number))
+            found.append(Port(port.get("name") or "", protocol, number, port.get("appProtocol") or ""))
     return tuple(found)
 
 
@@ -127,7 +148,7 @@ def _is_ready(status: Object) -> bool:
     )
 
 
-def _endpoint(service: Object, backing: Backing, address: str) -> dict[str, Any]:
+def _endpoint(service: Object, backing: Backing, address: str, zones: Mapping[str, str]) -> dict[str, Any]:
     pod = backing.pod
     metadata, spec = pod["metadata"], pod["spec"]
     serving = _is_ready(backing.status)
@@ -146,20 +167,38 @@ def _endpoint(service: Object, backing: Backing, address: str) -> dict[str, Any]
         endpoint["targetRef"]["uid"] = metadata["uid"]
     if spec.get("nodeName"):
         endpoint["nodeName"] = spec["nodeName"]
+    if spec.get("nodeName") in zones:
+        endpoint["zone"] = zones[spec["nodeName"]]
+    hints = _hints(service["spec"].get("trafficDistribution"), endpoint)
+    if hints:
+        endpoint["hints"] = hints
     if spec.get("hostname") and spec.get("subdomain") == service["metadata"]["name"]:
         endpoint["hostname"] = spec["hostname"]
     return endpoint
 
 
+def _hints(distribution: str | None, endpoint: Object) -> dict[str, Any]:
+    """Whom an endpoint is for. One that is not ready has no hints, and with it none counts."""
+    found: dict[str, Any] = {}
+    if not distribution or not endpoint["conditions"]["ready"]:
+        return found
+    if "zone" in endpoint:
+        found["forZones"] = [{"name": endpoint["zone"]}]
+    if distribution == "PreferSameNode" and "nodeName" in endpoint:
+        found["forNodes"] = [{"name": endpoint["nodeName"]}]
+    return found
+
+
 def _slice(
-    service: Object, family: str, ports: Sequence[tuple[str, str, int]], number: int, endpoints: list[dict[str, Any]]
+    service: Object, family: str, ports: Sequence[Port], number: int, endpoints: list[dict[str, Any]]
 ) -> dict[str, Any]:
     name = service["metadata"]["name"]
-    labels = {SERVICE_NAME_LABEL: name, MANAGED_BY_LABEL: MANAGER}
+    labels = {**(service["metadata"].get("labels") or {}), SERVICE_NAME_LABEL: name, MANAGED_BY_LABEL: MANAGER}
+    labels.pop(HEADLESS_LABEL, None)
     if service["spec"].get("clusterIP") == "None":
         labels[HEADLESS_LABEL] = ""
     metadata = {
-        "name": f"{name}-{_suffix(f'{family} {ports} {number}')}",
+        "name": f"{name}-{_suffix(f'{family} {tuple(port[:3] for port in ports)} {number}')}",
         "namespace": _namespace(service),
         "labels": labels,
     }
@@ -172,8 +211,13 @@ def _slice(
         "metadata": metadata,
         "addressType": _ADDRESS_TYPES[family],
         "endpoints": endpoints,
-        "ports": [{"name": name, "protocol": protocol, "port": port} for name, protocol, port in ports],
+        "ports": [_slice_port(port) for port in ports],
     }
+
+
+def _slice_port(port: Port) -> dict[str, Any]:
+    made = {"name": port.name, "protocol": port.protocol, "port": port.number}
+    return {**made, "appProtocol": port.application} if port.application else made
 
 
 def _suffix(text: str) -> str:

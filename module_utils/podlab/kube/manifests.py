@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import PodlabError, Problem
-from . import checks, schema, supported
+from . import checks, node_ports, schema, service_rules, supported
 from .kinds import KINDS
 from .schema import Finding, Path
+from .services import full_name
 from .yamltree import Document, load_documents, path_text
 
 # Those that a new cluster has.
@@ -88,6 +89,7 @@ def read(sources: Iterable[Source], definitions: Mapping[str, Any]) -> Read:
             for manifest in _flat(document, document.data, (), problems):
                 made.extend(_checked(manifest, definitions, problems))
     problems.extend(_twice(made))
+    problems.extend(_port_clashes(made))
     return Read(tuple(made), tuple(problems))
 
 
@@ -123,6 +125,9 @@ def _checked(manifest: Manifest, definitions: Mapping[str, Any], problems: list[
     findings += [finding for finding in later if finding.path not in seen]
     problems.extend(sorted((manifest.problem(finding) for finding in findings), key=lambda problem: problem.line))
     thing = {name: value for name, value in result.object.items() if name != "status"}
+    balancer = service_rules.ingress(result.object) if kind.name == "Service" else []
+    if balancer:
+        thing["status"] = {"loadBalancer": {"ingress": balancer}}
     metadata = dict(thing.get("metadata") or {})
     if not metadata.get("name"):
         return
@@ -156,6 +161,13 @@ def _twice(made: Sequence[Manifest]) -> Iterator[Problem]:
         if other is not manifest:
             message = f"the object is there twice, first at {other.where()}"
             yield manifest.problem(Finding((), message, "Remove or rename one of them"))
+
+
+def _port_clashes(made: Sequence[Manifest]) -> Iterator[Problem]:
+    """Node ports that two Services of the same files name."""
+    services = {full_name(manifest.object): manifest for manifest in made if manifest.object["kind"] == "Service"}
+    for fault in node_ports.clashes(manifest.object for manifest in services.values()):
+        yield services[fault.service].problem(fault.finding)
 
 
 def missing_namespaces(made: Sequence[Manifest], known: Iterable[str]) -> Iterator[Problem]:

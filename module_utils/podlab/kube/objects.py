@@ -1,7 +1,7 @@
 """The store: the objects as applied, what etcd is to a cluster. Pure functions from store to store.
 
 {"objects": [{"object": ..., "source": "manifests" | "apply", "created": when it came, RFC 3339,
-"clusterIP": address once given, Services only}]}
+"clusterIP", "nodePorts", "healthCheckNodePort": what a Service was once given}]}
 source says whether an object came with the manifests directory (and goes when it is no longer there) or by `apply -f`.
 """
 
@@ -13,9 +13,11 @@ from typing import Any
 from ..errors import PodlabError
 from .kinds import KINDS, find
 from .manifests import Key, key, title
+from .node_ports import NodePorts
 
 MANIFESTS = "manifests"
 APPLY = "apply"
+_GIVEN = ("clusterIP", "nodePorts", "healthCheckNodePort")
 Store = Mapping[str, Any]
 
 
@@ -99,12 +101,31 @@ def addresses(store: Store) -> dict[str, str]:
     }
 
 
-def remember(store: Store, given: Mapping[str, str]) -> dict[str, Any]:
-    """The store with the Services' addresses written beside them."""
+def node_ports(store: Store) -> dict[str, NodePorts]:
+    """The remembered node ports of Services by namespace/name."""
+    return {
+        "/".join(key(entry["object"])[1:]): NodePorts(
+            entry.get("nodePorts") or {}, entry.get("healthCheckNodePort") or 0
+        )
+        for entry in store["objects"]
+        if entry["object"]["kind"] == "Service"
+    }
+
+
+def remember(store: Store, addresses: Mapping[str, str], ports: Mapping[str, NodePorts]) -> dict[str, Any]:
+    """The store with what its Services were given written beside them: addresses and node ports by namespace/name.
+
+    What a Service no longer has is free again.
+    """
     entries = []
     for entry in store["objects"]:
-        address = given.get("/".join(key(entry["object"])[1:])) if entry["object"]["kind"] == "Service" else None
-        entries.append({**entry, "clusterIP": address} if address else dict(entry))
+        plain = {name: value for name, value in entry.items() if name not in _GIVEN}
+        if entry["object"]["kind"] == "Service":
+            name = "/".join(key(entry["object"])[1:])
+            own = ports.get(name, NodePorts())
+            given = (addresses.get(name), dict(own.ports), own.health_check)
+            plain.update({field: value for field, value in zip(_GIVEN, given) if value})
+        entries.append(plain)
     return {"objects": entries}
 
 

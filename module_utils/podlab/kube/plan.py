@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Problem
-from . import defaults, objects, services
+from . import defaults, node_ports, objects, services
 from .manifests import title
 from .scheduler import Occupancy, place
 from .schema import Finding, Path
@@ -25,8 +25,8 @@ Report = Callable[[Object, Finding], Problem]
 class Plan(NamedTuple):
     """What should be there.
 
-    store: the store with the Services' addresses. pods: complete Pod objects with nodeName, in the order of their
-    objects. services: complete Service objects. images, image_users: see `images()`.
+    store: the store with the Services' addresses and node ports. pods: complete Pod objects with nodeName, in the order
+    of their objects. services: complete Service objects. images, image_users: see `images()`.
     """
 
     store: dict[str, Any]
@@ -53,29 +53,28 @@ def plan(store: Object, cluster: Cluster, pods: Iterable[Object], say: Report = 
     """
     things = objects.objects(store)
     problems: list[Problem] = []
-    made_services = _services(store, cluster, things, problems, say)
+    remembering, made_services = _services(store, cluster, things, problems, say)
     made, new = _pods(things, cluster, pods, problems, say)
-    given = {services.full_name(service): service["spec"]["clusterIP"] for service in made_services}
     wanted, users = images(made, new)
-    return Plan(
-        objects.remember(store, given), tuple(made), tuple(made_services), tuple(wanted), users, tuple(problems)
-    )
+    return Plan(remembering, tuple(made), tuple(made_services), tuple(wanted), users, tuple(problems))
 
 
 def _services(
     store: Object, cluster: Cluster, things: Sequence[Object], problems: list[Problem], say: Report
-) -> list[dict[str, Any]]:
-    wanted = [thing for thing in things if thing["kind"] == "Service"]
-    given, faults = services.allocate(wanted, objects.addresses(store), cluster.service_subnet)
-    for thing in wanted:
-        fault = faults.get(services.full_name(thing))
-        if fault:
-            problems.append(say(thing, Finding(("spec", "clusterIP"), fault)))
-    return [
-        defaults.service(thing, given[services.full_name(thing)])
-        for thing in wanted
-        if services.full_name(thing) in given
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The store with what the Services are given, and the complete Services; those at fault are left out."""
+    wanted = {services.full_name(thing): thing for thing in things if thing["kind"] == "Service"}
+    addresses, faults = services.allocate(wanted.values(), objects.addresses(store), cluster.service_subnet)
+    ports, port_faults = node_ports.allocate(wanted.values(), objects.node_ports(store))
+    for name, fault in faults.items():
+        problems.append(say(wanted[name], Finding(("spec", "clusterIP"), fault)))
+    problems += [say(wanted[fault.service], fault.finding) for fault in port_faults]
+    made = [
+        defaults.service(thing, addresses.get(name, ""), ports.get(name, node_ports.NodePorts()))
+        for name, thing in wanted.items()
+        if name not in faults
     ]
+    return objects.remember(store, addresses, ports), made
 
 
 def _pods(

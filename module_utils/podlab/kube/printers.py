@@ -14,7 +14,11 @@ from .times import age, epoch
 
 NONE = "<none>"
 UNKNOWN = "<unknown>"
+UNSET = "<unset>"
+PENDING = "<pending>"
 MAX_ENDPOINTS = 3
+# Of what load balancers report, kubectl shows this many characters.
+BALANCER_WIDTH = 16
 
 # text/tabwriter as kubectl sets it up.
 MIN_WIDTH = 6
@@ -22,11 +26,12 @@ PADDING = 3
 
 
 class Column(NamedTuple):
-    """One column: its title, how an object fills it, and whether only `-o wide` shows it."""
+    """One column: its title, how an object fills it, and whether `-o wide` alone shows it, or alone leaves it out."""
 
     title: str
     cell: Callable[[Mapping[str, Any], float], str]
     wide: bool = False
+    narrow: bool = False
 
 
 def table(kind: str, objects: Iterable[Mapping[str, Any]], now: float, **show: bool) -> list[list[str]]:
@@ -34,7 +39,7 @@ def table(kind: str, objects: Iterable[Mapping[str, Any]], now: float, **show: b
 
     now: seconds since the epoch, for AGE. show: wide, namespaces (-A), labels (--show-labels).
     """
-    columns = [column for column in COLUMNS[kind] if show.get("wide") or not column.wide]
+    columns = [column for column in COLUMNS[kind] if not (column.narrow if show.get("wide") else column.wide)]
     if show.get("namespaces") and kind != "nodes":
         columns.insert(0, Column("NAMESPACE", lambda item, now: _metadata(item, "namespace")))
     if show.get("labels"):
@@ -109,11 +114,27 @@ def _node_info(key: str) -> Callable[[Mapping[str, Any], float], str]:
     return lambda node, now: str(node["status"].get("nodeInfo", {}).get(key, "")) or UNKNOWN
 
 
-def _external_ip(service: Mapping[str, Any], now: float) -> str:
-    spec = service["spec"]
-    if spec.get("type") == "ExternalName":
-        return str(spec.get("externalName", ""))
-    return ",".join(spec.get("externalIPs") or [])
+def _external_ip(width: int) -> Callable[[Mapping[str, Any], float], str]:
+    """Cell of EXTERNAL-IP. width: of a load balancer's addresses, the rest is cut off; 0 for all of it."""
+
+    def cell(service: Mapping[str, Any], now: float) -> str:
+        spec = service["spec"]
+        own = list(spec.get("externalIPs") or [])
+        if spec.get("type") == "ExternalName":
+            return str(spec.get("externalName", ""))
+        if spec.get("type") != "LoadBalancer":
+            return ",".join(own)
+        balancer = _balancer_addresses(service)
+        if width and len(balancer) > width:
+            balancer = f"{balancer[: width - 3]}..."
+        return ",".join([*([balancer] if balancer else []), *own]) or PENDING
+
+    return cell
+
+
+def _balancer_addresses(service: Mapping[str, Any]) -> str:
+    ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
+    return ",".join(sorted({entry.get("ip") or entry["hostname"] for entry in ingress}))
 
 
 def _service_port(port: Mapping[str, Any]) -> str:
@@ -121,15 +142,28 @@ def _service_port(port: Mapping[str, Any]) -> str:
     return f"{port['port']}{node_port}/{port.get('protocol', 'TCP')}"
 
 
+def _first(found: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    more = f" + {len(found) - MAX_ENDPOINTS} more..." if len(found) > MAX_ENDPOINTS else ""
+    return ",".join(found[:MAX_ENDPOINTS]) + more
+
+
 def _endpoints(endpoints: Mapping[str, Any], now: float) -> str:
-    """The first three addresses, and how many more there are."""
     found: list[str] = []
     for subset in endpoints.get("subsets") or []:
         addresses = [item["ip"] for item in subset.get("addresses") or []]
         for port in subset.get("ports") or [None]:
             found.extend(_host_port(address, port) for address in addresses)
-    more = f" + {len(found) - MAX_ENDPOINTS} more..." if len(found) > MAX_ENDPOINTS else ""
-    return ",".join(found[:MAX_ENDPOINTS]) + more
+    return _first(found)
+
+
+def _slice_ports(piece: Mapping[str, Any], now: float) -> str:
+    """Numbers; the name of a port that has none, * without either."""
+    return _first([str(port.get("port") or port.get("name", "*")) for port in piece.get("ports") or []]) or UNSET
+
+
+def _slice_addresses(piece: Mapping[str, Any], now: float) -> str:
+    return _first([address for endpoint in piece.get("endpoints") or [] for address in endpoint["addresses"]]) or UNSET
 
 
 def _host_port(address: str, port: Mapping[str, Any] | None) -> str:
@@ -166,7 +200,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("NAME", _name),
         Column("TYPE", lambda service, now: str(service["spec"].get("type", "ClusterIP"))),
         Column("CLUSTER-IP", lambda service, now: str(service["spec"].get("clusterIP", ""))),
-        Column("EXTERNAL-IP", _external_ip),
+        Column("EXTERNAL-IP", _external_ip(BALANCER_WIDTH), narrow=True),
+        Column("EXTERNAL-IP", _external_ip(0), wide=True),
         Column("PORT(S)", lambda service, now: ",".join(map(_service_port, service["spec"].get("ports") or []))),
         Column("AGE", since),
         Column("SELECTOR", lambda service, now: pairs(service["spec"].get("selector")), wide=True),
@@ -174,6 +209,13 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "endpoints": (
         Column("NAME", _name),
         Column("ENDPOINTS", _endpoints),
+        Column("AGE", since),
+    ),
+    "endpointslices": (
+        Column("NAME", _name),
+        Column("ADDRESSTYPE", lambda piece, now: str(piece["addressType"])),
+        Column("PORTS", _slice_ports),
+        Column("ENDPOINTS", _slice_addresses),
         Column("AGE", since),
     ),
 }

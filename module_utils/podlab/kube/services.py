@@ -1,84 +1,16 @@
-"""Services: their rules and their addresses.
-
-Sources: k8s pkg/apis/core/v1/validation/validation.go, pkg/registry/core/service/ipallocator.
-"""
+"""The addresses of Services. Sources: k8s pkg/registry/core/service/{ipallocator,storage/alloc.go}, KEP-3070."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import container_checks, names
-from .container_checks import port_number
-from .field_checks import labels, named, one_of, unique
-from .schema import Finding, Path, show
+from . import names
 
 HEADLESS = "None"
 # Addresses that are kept for a Service by its name: index in the service subnet.
 RESERVED = {"default/kubernetes": 1, "kube-system/kube-dns": 10}
-_AFFINITIES = ("None", "ClientIP")
-_MAX_AFFINITY_SECONDS = 86400
-
-
-def check(spec: Mapping[str, Any]) -> Iterator[Finding]:
-    """Every fault of a Service's spec that can be seen without the cluster."""
-    path: Path = ("spec",)
-    yield from _ports(spec, path)
-    yield from labels(spec.get("selector") or {}, (*path, "selector"))
-    if not spec.get("selector"):
-        message = "a Service without a selector needs EndpointSlices, which podlab does not support yet"
-        yield Finding((*path, "selector"), message, "Add the labels of the pods behind it")
-    yield from one_of(spec, "sessionAffinity", _AFFINITIES, path)
-    yield from _affinity(spec, path)
-    yield from _cluster_ip_form(spec, path)
-
-
-def _affinity(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    config = spec.get("sessionAffinityConfig")
-    if config and spec.get("sessionAffinity") != "ClientIP":
-        yield Finding((*path, "sessionAffinityConfig"), "is only for sessionAffinity ClientIP", "Remove it")
-    seconds = ((config or {}).get("clientIP") or {}).get("timeoutSeconds")
-    if seconds is not None and not 1 <= seconds <= _MAX_AFFINITY_SECONDS:
-        where = (*path, "sessionAffinityConfig", "clientIP", "timeoutSeconds")
-        yield Finding(where, f"must be between 1 and {_MAX_AFFINITY_SECONDS}, not {seconds}")
-
-
-def _cluster_ip_form(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    address = spec.get("clusterIP")
-    if address and address != HEADLESS and names.ip_fault(address):
-        yield Finding((*path, "clusterIP"), f"must be an IP address or None, not {show(address)}")
-    several = spec.get("clusterIPs")
-    if several and several != [address]:
-        yield Finding((*path, "clusterIPs"), "must be the list of just clusterIP", "Remove it")
-
-
-def _ports(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    ports = spec.get("ports") or []
-    here = (*path, "ports")
-    if not ports and spec.get("clusterIP") != HEADLESS:
-        yield Finding(here, "must have at least one port, unless clusterIP is None")
-    yield from unique(ports, "name", "port", here)
-    seen: dict[tuple[Any, str], int] = {}
-    for index, port in enumerate(ports):
-        where = (*here, index)
-        if len(ports) > 1 and not port.get("name"):
-            yield Finding((*where, "name"), "is required when a Service has more than one port")
-        yield from port_number(port, "port", where)
-        yield from one_of(port, "protocol", container_checks.PROTOCOLS, where)
-        target = port.get("targetPort")
-        if isinstance(target, int):
-            yield from port_number(port, "targetPort", where)
-        else:
-            yield from named(port, "targetPort", names.port_name_fault, where)
-        key = (port.get("port"), port.get("protocol") or "TCP")
-        if key in seen and key[0] is not None:
-            message = f"port {key[0]}/{key[1]} clashes with ports[{seen[key]}] of this Service"
-            yield Finding((*where, "port"), message, "Give each port and protocol once")
-        seen.setdefault(key, index)
-
-
-# ---- addresses ----
 
 
 def full_name(thing: Mapping[str, Any]) -> str:
@@ -92,15 +24,24 @@ def allocate(
     """The ClusterIP of each Service by namespace/name, "None" for a headless one; and what is wrong, likewise.
 
     services: with namespaces. remembered: addresses given before. subnet: the cluster's service subnet.
-    An address that a manifest names comes first, then what is remembered, then new ones: from the name's hash on, in
-    the upper part of the subnet as the API server does it, so that the same names get the same addresses again.
+    One of type ExternalName has no address. What a Service was given it keeps, unless its manifest names another: a
+    manifest that names it for another Service is at fault. New ones come from the name's hash on, in the upper part of
+    the subnet as the API server does it, so that the same names get the same addresses again.
     """
     network = ipaddress.IPv4Network(subnet)
+    wanted = [service for service in services if service["spec"].get("type") != "ExternalName"]
     given: dict[str, str] = {}
     faults: dict[str, str] = {}
     owners: dict[str, str] = {str(network.network_address + index): name for name, index in RESERVED.items()}
-    pending = []
-    for service in services:
+    pending = [full_name(service) for service in wanted if not service["spec"].get("clusterIP")]
+    for name in pending:
+        old = remembered.get(name)
+        if name in RESERVED:
+            given[name] = str(network.network_address + RESERVED[name])
+        elif old and old != HEADLESS and ipaddress.IPv4Address(old) in network and old not in owners:
+            given[name] = old
+            owners[old] = name
+    for service in wanted:
         name, address = full_name(service), service["spec"].get("clusterIP")
         if address == HEADLESS:
             given[name] = HEADLESS
@@ -109,17 +50,8 @@ def allocate(
             if fault:
                 faults[name] = fault
             else:
-                given[name] = owners_address = str(ipaddress.IPv4Address(address))
-                owners[owners_address] = name
-        else:
-            pending.append(name)
-    for name in pending:
-        old = remembered.get(name)
-        if name in RESERVED:
-            given[name] = str(network.network_address + RESERVED[name])
-        elif old and old != HEADLESS and ipaddress.IPv4Address(old) in network and old not in owners:
-            given[name] = old
-            owners[old] = name
+                given[name] = str(ipaddress.IPv4Address(address))
+                owners[given[name]] = name
     for name in sorted(name for name in pending if name not in given):
         address = _free(name, network, owners)
         if address is None:

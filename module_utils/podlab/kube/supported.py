@@ -125,15 +125,23 @@ _JOB_SPEC = {
 }
 
 _SERVICE_SPEC = {
-    "type": only("ClusterIP"),
+    "type": YES,
     "selector": YES,
     "clusterIP": YES,
     "clusterIPs": YES,
-    "ports": [{"name": YES, "port": YES, "targetPort": YES, "protocol": YES, "appProtocol": YES, "nodePort": only(0)}],
+    "externalIPs": YES,
+    "externalName": YES,
+    "ports": [{"name": YES, "port": YES, "targetPort": YES, "protocol": YES, "appProtocol": YES, "nodePort": YES}],
     "sessionAffinity": YES,
     "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": YES}},
+    "externalTrafficPolicy": YES,
+    "internalTrafficPolicy": YES,
+    "trafficDistribution": YES,
+    "healthCheckNodePort": YES,
+    "allocateLoadBalancerNodePorts": YES,
+    "loadBalancerClass": YES,
+    "loadBalancerSourceRanges": YES,
     "publishNotReadyAddresses": YES,
-    "internalTrafficPolicy": only("Cluster"),
     "ipFamilies": only(["IPv4"]),
     "ipFamilyPolicy": only("SingleStack"),
 }
@@ -179,7 +187,7 @@ SPECS: Mapping[str, Any] = {
     "Namespace": {"finalizers": only(["kubernetes"])},
 }
 
-# Kubernetes ignores what a manifest says of these, so podlab does as well.
+# Kubernetes ignores what a manifest says of these, so podlab does as well; but see service_rules.ingress.
 _IGNORED = ("apiVersion", "kind", "status")
 
 
@@ -226,12 +234,13 @@ def _refusal(path: Path) -> Finding:
 def _wrong_value(path: Path, value: Any, known: Only) -> Finding:
     if known.values[0] in (False, "", 0):
         return _refusal(path)
-    allowed = show(known.values[0]) if not isinstance(known.values[0], list) else str(known.values[0])
-    return Finding(path, f"podlab does not support {show(value)} yet, only {allowed}", "Remove it")
+    given, allowed = (str(each) if isinstance(each, list) else show(each) for each in (value, known.values[0]))
+    return Finding(path, f"podlab does not support {given} yet, only {allowed}", "Remove it")
 
 
 _REASONS = {
     "ttlSecondsAfterFinished": "no controller runs between two commands; remove the Job with delete -f",
     "automountServiceAccountToken": "there is no API server to have a token for",
+    "loadBalancerIP": "nobody makes load balancers here; say their addresses in status.loadBalancer.ingress",
     "generateName": "an object needs a name that stays the same from run to run",
 }
