@@ -236,6 +236,29 @@ def capture(c, what, count="", interface="", namespace="", write="", name=""):
     )
 
 
+@command(
+    words="files",
+    iterable=["file", "kernel_feature"],
+    short={"file": "f"},
+    help={
+        "files": "the same as -f",
+        "node": "the Node whose rules they are (default: the only one; without any, nothing is local)",
+        "file": "Services, EndpointSlices and Nodes as kubectl prints them: file, directory, or -; may be repeated",
+        "config": "a KubeProxyConfiguration (default: kube-proxy's own defaults)",
+        "kernel-feature": "what the node's kernel has: random-fully or nfacct; may be repeated (default: neither)",
+        "ip-family": "ipv4 or ipv6 (default: that of the node's first address, else ipv4)",
+        "mode": "iptables or nftables (default: what --config says, else iptables)",
+        "save-form": "as iptables-save will print them",
+        "name": f"without -f: {NAME}",
+    },
+)
+def rules(c, files, file, kernel_feature, node="", config="", ip_family="", mode="", save_form=False, name=""):
+    """Print the rules kube-proxy writes: rules -f FILE"""
+    from podlab.cli import rules
+
+    rules.rules(rules.Asked([*file, *files], node, config, kernel_feature, ip_family, mode, save_form, name))
+
+
 @command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
 def demo_pod(c, verbose=0):
     """Show how a pod is made, step by step"""
@@ -273,6 +296,6 @@ def bench(c, rows="", output="", pods="100"):
 
 
 ns = Collection(
-    up, down, status, get, exec_, logs, apply, delete, scale, capture, validate, demo_pod, test, lint, bench
+    up, down, status, get, exec_, logs, apply, delete, scale, capture, validate, rules, demo_pod, test, lint, bench
 )
 ns.configure({"run": {"echo": False}})

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from invoke import Program
 
-from podlab.cli import checks, execute, get, lab, logs, play, status, validate
+from podlab.cli import checks, execute, get, lab, logs, play, rules, status, validate
 from podlab.cli.playbook import Outcome
 from podlab.errors import PodlabError
 
@@ -28,6 +28,7 @@ EVERY_TASK = sorted(
         "get",
         "lint",
         "logs",
+        "rules",
         "scale",
         "status",
         "test",
@@ -74,6 +75,7 @@ def got(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls = Calls()
     for module, name in (
         (get, "get"), (logs, "logs"), (execute, "execute"), (status, "status"), (validate, "validate"),
+        (rules, "rules"),
         (checks, "tests"), (checks, "lint"), (play, "up"), (play, "down"), (play, "change"), (play, "demo"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, calls)
@@ -268,13 +270,24 @@ def test_up_and_down(typed: Any, got: Calls) -> None:
     assert got[1][1]["everything"] is True and got[1][1]["purge"] is True
 
 
+def test_flags_of_rules(typed: Any, got: Calls) -> None:
+    words = ["-f", "a.yaml", "b.yaml", "--file=c.yaml", "--node", "w", "--config", "p.yaml", "--ip-family", "ipv6"]
+    more = ["--kernel-feature", "nfacct", "--kernel-feature=random-fully", "--mode", "iptables", "--save-form"]
+    assert typed("rules", *words, *more) == 0
+    assert got[0][0] == (
+        rules.Asked(
+            ["a.yaml", "c.yaml", "b.yaml"], "w", "p.yaml", ["nfacct", "random-fully"], "ipv6", "iptables", True, ""
+        ),
+    )
+
+
 def test_more_words_for_pytest(typed: Any, got: Calls) -> None:
     got.result = 5
     assert typed("test", "--floor", "unit", "--", "-k", "a or b") == 5
     assert got[0][0] == ("unit", ["-k", "a or b"])
 
 
-@pytest.mark.parametrize("name", [name for name in EVERY_TASK if name not in ("validate", "test", "lint")])
+@pytest.mark.parametrize("name", [name for name in EVERY_TASK if name not in ("rules", "validate", "test", "lint")])
 def test_without_root_there_is_one_message_and_nothing_else(
     typed: Any, got: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
@@ -287,7 +300,7 @@ def test_without_root_there_is_one_message_and_nothing_else(
     assert got == []
 
 
-@pytest.mark.parametrize("name", ["validate", "lint"])
+@pytest.mark.parametrize("name", ["rules", "validate", "lint"])
 def test_what_touches_nothing_needs_no_root(typed: Any, got: Calls, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert typed(name) == 0

@@ -52,6 +52,16 @@ def parse_save(text: str) -> Tables:
     return tables
 
 
+def save_text(tables: Tables) -> str:
+    """The tables as iptables-save prints them, counters zero; every chain is one without a policy."""
+    lines = []
+    for table, chains in tables.items():
+        lines += [f"*{table}", *(f":{name} - [0:0]" for name in chains)]
+        lines += [rule for rules in chains.values() for rule in rules]
+        lines.append("COMMIT")
+    return "".join(f"{line}\n" for line in lines)
+
+
 @functools.lru_cache(maxsize=4096)
 def saved_form(rule: str, family: str = "ipv4") -> str:
     """What iptables-save prints for a rule that was loaded as this text.

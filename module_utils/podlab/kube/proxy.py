@@ -24,7 +24,6 @@ _VERDICTS = {
     False: ('-m comment --comment "{n} has no endpoints"', "-j REJECT"),
     True: ('-m comment --comment "{n} has no local endpoints"', "-j DROP"),
 }
-_LOCALHOST_COUNTER = "localhost_nps_accepted_pkts"
 
 
 def _says(text: str) -> str:
@@ -249,8 +248,8 @@ def _node_port(rules: RuleSet, work: _Work, refusal: str) -> None:
     values = {**work.values, "node_port": work.port.node_port}
     name = "-m comment --comment {n}"
     if work.chosen.any:
-        if chains.localhost_nodeports(work.options) and _LOCALHOST_COUNTER in work.options.counters:
-            accounted = f"-d 127.0.0.0/8 --dport {{node_port}} -m nfacct --nfacct-name {_LOCALHOST_COUNTER}"
+        if chains.localhost_nodeports(work.options) and chains.LOCALHOST_ACCEPTED in work.options.counters:
+            accounted = f"-d 127.0.0.0/8 --dport {{node_port}} -m nfacct --nfacct-name {chains.LOCALHOST_ACCEPTED}"
             rules.add("nat", "KUBE-NODEPORTS", f"{name} {_L4} {accounted} -j {{ext}}", values)
         rules.add("nat", "KUBE-NODEPORTS", f"{name} {_L4} --dport {{node_port}} -j {{ext}}", values)
     if not work.has_external:
@@ -287,7 +286,8 @@ def _external(rules: RuleSet, work: _Work) -> None:
 
 def _firewall(rules: RuleSet, work: _Work) -> None:
     ranges = list(work.port.source_ranges)
-    if any(_holds(source, address) for source in ranges for address in work.node.addresses):
+    own = work.node.address(work.options.family)
+    if own and any(_holds(source, own) for source in ranges):
         ranges += work.port.load_balancer_ips
     for source in ranges:
         rules.add("nat", work.fw, f"{_says(' loadbalancer IP')} -s {source} -j {{ext}}", work.values)

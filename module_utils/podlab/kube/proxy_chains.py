@@ -23,6 +23,8 @@ FILTER_CHAINS = (
     "KUBE-PROXY-FIREWALL",
 )
 FIREWALL = "KUBE-FIREWALL"
+# nfacct objects of kube-proxy's metrics: packets dropped as invalid, NodePort packets on localhost.
+COUNTERS = INVALID_DROPPED, LOCALHOST_ACCEPTED = ("ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts")
 NAT_CHAINS = ("KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-POSTROUTING", "KUBE-MARK-MASQ")
 
 
@@ -154,7 +156,7 @@ def nodeport_jumps(options: Options, node: ProxyNode) -> list[str]:
             words += " ! -d 127.0.0.0/8"
         return [f"{words} -j KUBE-NODEPORTS"]
     own = [*node.addresses, *(["127.0.0.1"] if loopback else [])]
-    addresses = [ipaddress.ip_address(address) for address in own]
+    addresses = [ipaddress.ip_address(address) for address in dict.fromkeys(own)]
     return [
         f"{_LAST} -d {address} -j KUBE-NODEPORTS"
         for address in addresses
@@ -185,8 +187,7 @@ def firewall_rules(options: Options) -> list[tuple[str, str]]:
 
 def forward_rules(options: Options) -> list[tuple[str, str]]:
     """(chain, rule) of KUBE-FORWARD."""
-    counter = "ct_state_invalid_dropped_pkts"
-    accounting = f"-m nfacct --nfacct-name {counter} " if counter in options.counters else ""
+    accounting = f"-m nfacct --nfacct-name {INVALID_DROPPED} " if INVALID_DROPPED in options.counters else ""
     invalid = [] if options.tcp_be_liberal else [f"-m conntrack --ctstate INVALID {accounting}-j DROP"]
     conntrack = _comment("kubernetes forwarding conntrack rule")
     rules = [

@@ -23,6 +23,10 @@ class ProxyNode(NamedTuple):
     addresses: tuple[str, ...] = ()
     zone: str = ""
 
+    def address(self, family: str) -> str:
+        """The node IP of a family, as kube-proxy takes it: the first one; empty without any."""
+        return next((address for address in self.addresses if family_of(address) == family), "")
+
 
 class ServicePort(NamedTuple):
     """One port entry of one Service: kube-proxy's unit of work. affinity_seconds: 0 means no affinity."""
@@ -92,17 +96,25 @@ class Chosen(NamedTuple):
 @functools.lru_cache(maxsize=65536)
 def clean_ip(text: str) -> str:
     """The address as the rules print it: leading zeros are decimal, IPv6 compressed. Raises ValueError."""
-    text = text.strip()
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone")
     if ":" in text:
         address = ipaddress.IPv6Address(text)
         return str(address.ipv4_mapped or address)
-    return str(ipaddress.IPv4Address(".".join(str(int(part)) for part in text.split("."))))
+    return str(ipaddress.IPv4Address(".".join(str(_number(part)) for part in text.split("."))))
+
+
+def _number(text: str) -> int:
+    """Plain decimal digits, with leading zeros or without: int() alone takes signs, blanks and underscores, too."""
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is no number")
+    return int(text)
 
 
 def clean_range(text: str) -> str:
     """A source range as the rules print it: `203.0.113.000/025` is `203.0.113.0/25`. Raises ValueError."""
     address, _, bits = text.strip().partition("/")
-    return str(ipaddress.ip_network(f"{clean_ip(address)}/{int(bits)}", strict=False))
+    return str(ipaddress.ip_network(f"{clean_ip(address)}/{_number(bits)}", strict=False))
 
 
 def family_of(text: str) -> str:
@@ -124,23 +136,23 @@ def _ports_of(service: Object, family: str) -> Iterable[ServicePort]:
     cluster_ip = _cluster_ip(spec, family)
     if spec.get("type") == "ExternalName" or not cluster_ip:
         return
-    kind = spec.get("type", "ClusterIP")
+    kind = spec.get("type") or "ClusterIP"
     external_ips = _of_family(map(clean_ip, spec.get("externalIPs") or ()), family)
     balancer = (service.get("status") or {}).get("loadBalancer") or {}
     vips = [
         clean_ip(ingress["ip"])
         for ingress in balancer.get("ingress") or ()
-        if ingress.get("ip") and ingress.get("ipMode", "VIP") != "Proxy"
+        if ingress.get("ip") and ingress.get("ipMode") != "Proxy"
     ]
     external_local = spec.get("externalTrafficPolicy") == "Local" and (
         kind in ("LoadBalancer", "NodePort") or bool(spec.get("externalIPs"))
     )
     for port in spec.get("ports") or ():
         yield ServicePort(
-            namespace=service["metadata"].get("namespace", "default"),
+            namespace=service["metadata"].get("namespace") or "default",
             service=service["metadata"]["name"],
             port_name=port.get("name") or "",
-            protocol=port.get("protocol", "TCP").lower(),
+            protocol=(port.get("protocol") or "TCP").lower(),
             cluster_ip=cluster_ip,
             port=port["port"],
             node_port=port.get("nodePort") or 0,
@@ -174,29 +186,36 @@ def _affinity(spec: Object) -> int:
 def endpoints_by_port(
     slices: Iterable[Object], node: ProxyNode, family: str = "ipv4"
 ) -> dict[tuple[str, str, str], list[Endpoint]]:
-    """Endpoints per (namespace/name, port name, protocol), in the byte order of their "ip:port"."""
+    """Endpoints per (namespace/name, port name, protocol), in the byte order of their "ip:port".
+
+    A slice without the label of its Service, a port without a name (null; "" is one) or number, an endpoint without
+    an address are left out, as kube-proxy leaves them out.
+    """
     found: dict[tuple[str, str, str], dict[str, Endpoint]] = {}
     wanted = {"ipv4": "IPv4", "ipv6": "IPv6"}[family]
     for item in slices:
-        if item.get("addressType", "IPv4") != wanted:
-            continue
         metadata = item["metadata"]
-        key = f"{metadata.get('namespace', 'default')}/{metadata['labels'][SERVICE_NAME_LABEL]}"
+        service = (metadata.get("labels") or {}).get(SERVICE_NAME_LABEL)
+        if (item.get("addressType") or "IPv4") != wanted or not service:
+            continue
+        key = f"{metadata.get('namespace') or 'default'}/{service}"
         for port in item.get("ports") or ():
             if port.get("name") is None or not port.get("port"):
                 continue
-            place = found.setdefault((key, port["name"], port.get("protocol", "TCP").lower()), {})
+            place = found.setdefault((key, port["name"], (port.get("protocol") or "TCP").lower()), {})
             for endpoint in item.get("endpoints") or ():
                 _place(place, endpoint, port["port"], node)
     return {key: [place[target] for target in sorted(place)] for key, place in found.items()}
 
 
 def _place(place: dict[str, Endpoint], endpoint: Object, port: int, node: ProxyNode) -> None:
+    if not endpoint.get("addresses"):
+        return
     ip = clean_ip(endpoint["addresses"][0])
     target = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
     conditions = endpoint.get("conditions") or {}
     ready = conditions.get("ready") is not False
-    serving = ready if conditions.get("serving") is None else conditions["serving"]
+    serving = conditions.get("serving") is not False
     terminating = bool(conditions.get("terminating"))
     if target in place and terminating:
         return
@@ -206,7 +225,7 @@ def _place(place: dict[str, Endpoint], endpoint: Object, port: int, node: ProxyN
         ip=ip,
         ready=ready,
         draining=serving and terminating,
-        local=endpoint.get("nodeName") == node.name,
+        local=bool(node.name) and endpoint.get("nodeName") == node.name,
         zones=tuple(hint["name"] for hint in hints.get("forZones") or ()),
         nodes=tuple(hint["name"] for hint in hints.get("forNodes") or ()),
     )
