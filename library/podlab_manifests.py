@@ -99,6 +99,12 @@ services:
   type: list
   elements: dict
   sample: []
+endpoint_slices:
+  description: The complete EndpointSlice objects of the manifests that name a Service.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 images:
   description: The images to have, as podlab_image takes them.
   returned: success

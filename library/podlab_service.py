@@ -45,9 +45,10 @@ options:
     elements: dict
     default: []
   endpoint_slices:
-    description: EndpointSlices to use instead of those made from O(pods).
+    description: EndpointSlices that somebody wrote, used beside those made from O(pods) for Services with a selector.
     type: list
     elements: dict
+    default: []
   proxy:
     description: What a KubeProxyConfiguration says.
     type: dict
@@ -122,6 +123,7 @@ EXAMPLES = r"""
     cluster: "{{ podlab_cluster }}"
     services: "{{ plan.services }}"
     pods: "{{ pods.pods }}"
+    endpoint_slices: "{{ plan.endpoint_slices }}"
 
 - name: Program one node by hand
   podlab_service:
@@ -230,7 +232,7 @@ def argument_spec() -> dict[str, Any]:
         },
         "services": {"type": "list", "elements": "dict", "default": []},
         "pods": {"type": "list", "elements": "dict", "default": []},
-        "endpoint_slices": {"type": "list", "elements": "dict"},
+        "endpoint_slices": {"type": "list", "elements": "dict", "default": []},
         "proxy": {
             "type": "dict",
             "options": {

@@ -42,8 +42,8 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
     """Everything the rest of the playbook needs, plain data.
 
     state: what is there, as runtime.state.read_state gives it (keys objects and pods are used).
-    Keys of the result: objects (the new store), pods, services (complete objects), images, image_users, topology
-    (options of podlab_topology), warnings.
+    Keys of the result: objects (the new store), pods, services, endpoint_slices (complete objects; slices that somebody
+    wrote), images, image_users, topology (options of podlab_topology), warnings.
     Raises PodlabError with every problem of every file.
     """
     problems: list[Problem] = []
@@ -64,10 +64,12 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
     problems += made.problems
     refuse(problems, "The manifests do not fit the cluster")
     stamped = objects.stamp(made.store, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    created = objects.created(stamped)
     return {
         "objects": stamped,
         "pods": list(made.pods),
-        "services": [_with_age(service, objects.created(stamped)) for service in made.services],
+        "services": [_with_age(service, created) for service in made.services],
+        "endpoint_slices": [_with_age(piece, created) for piece in made.endpoint_slices],
         "images": list(made.images),
         "image_users": made.image_users,
         "topology": topology.node_network(cluster),

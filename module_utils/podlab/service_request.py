@@ -53,8 +53,8 @@ def request(params: Mapping[str, Any]) -> Request:
     problems = _cluster_problems(params)
     family = str(cluster.get("ip_family") or "ipv4")
     services, pods = params["services"] or [], params["pods"] or []
-    given = params["endpoint_slices"]
-    problems += service_check.check(services, given or [], pods, family)
+    given = params["endpoint_slices"] or []
+    problems += service_check.check(services, given, pods, family)
     refuse(problems)
     zones = zones_of(cluster["nodes"])
     options = params["proxy"] or {}
@@ -65,7 +65,7 @@ def request(params: Mapping[str, Any]) -> Request:
     return Request(
         nodes=tuple(_nodes(params)),
         services=services,
-        slices=list(given) if given is not None else endpoint_slices(services, _staying(pods), zones),
+        slices=[*endpoint_slices(services, _staying(pods), zones), *given],
         options=Options(
             family=family,
             local=local,

@@ -47,6 +47,9 @@ def fields() -> str:
         kind = kinds.KINDS[name]
         rows = list(_field_rows("spec", spec, supported))
         found.append(f"### {name} (`{kind.api_version}`)\n\n{table(('field', 'values'), rows)}")
+    for name, known in supported.FIELDS.items():
+        rows = [row for key, inner in known.items() for row in _field_rows(key, inner, supported)]
+        found.append(f"### {name} (`{kinds.KINDS[name].api_version}`)\n\n{table(('field', 'values'), rows)}")
     return "\n" + "\n".join(found) + "\n"
 
 

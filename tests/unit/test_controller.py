@@ -168,3 +168,43 @@ def test_the_default_lab():
     assert dns["spec"]["clusterIP"] == "10.96.0.10"
     assert made["warnings"] == []
     assert {image["reference"] for image in made["images"]} == {"busybox", "docker.io/podlab/dnsmasq:latest"}
+
+
+SLICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: outside}
+spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: outside-1, labels: {kubernetes.io/service-name: outside}}
+addressType: IPv4
+endpoints: [{addresses: [192.0.2.1]}]
+ports: [{port: 8080}]
+"""
+
+
+def test_endpoint_slices_are_planned_kept_and_deleted(manifests_dir, tmp_path):
+    file = tmp_path / "slice.yaml"
+    file.write_text(SLICE)
+    made = planned(manifests_dir=str(manifests_dir), apply=(str(file),))
+    (piece,) = made["endpoint_slices"]
+    assert piece["ports"] == [{"name": "", "protocol": "TCP", "port": 8080}]
+    assert piece["metadata"]["creationTimestamp"]
+    assert made["warnings"] == []
+    assert planned(state_of(made), manifests_dir=str(manifests_dir))["endpoint_slices"] == [piece]
+    gone = tmp_path / "gone.yaml"
+    gone.write_text(SLICE.partition("---")[2])
+    assert planned(state_of(made), delete=(str(gone),))["endpoint_slices"] == []
+
+
+def test_a_node_port_that_the_lab_has_given_names_its_owner(manifests_dir, tmp_path):
+    file, other = tmp_path / "slice.yaml", tmp_path / "other.yaml"
+    file.write_text(SLICE)
+    made = planned(apply=(str(file),))
+    other.write_text(SLICE.partition("---")[0].replace("outside", "late"))
+    assert refusal(state_of(made), apply=(str(other),)).endswith(
+        "other.yaml:5: Service/late: spec.ports[0].nodePort: node port 30080 is taken by the Service default/outside. "
+        "Choose another, or leave it out to be given one"
+    )

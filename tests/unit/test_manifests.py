@@ -135,10 +135,11 @@ def table_paths(table, path=()):
             yield from table_paths(inner, (*path, key))
 
 
-@pytest.mark.parametrize("kind", sorted(supported.SPECS))
+@pytest.mark.parametrize("kind", sorted({**supported.SPECS, **supported.FIELDS}))
 def test_every_supported_field_exists(kind):
     definitions = controller.definitions()
-    for path in table_paths(supported.SPECS[kind], ("spec",)):
+    table = {"spec": supported.SPECS[kind]} if kind in supported.SPECS else supported.FIELDS[kind]
+    for path in table_paths(table):
         node = definitions[KINDS[kind].schema]
         for step in path:
             while "$ref" in node:

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from support.services import pod, service
+from support.services import endpoint, endpoint_slice, pod, service
 
 Run = Callable[..., dict[str, Any]]
 CLUSTER = {
@@ -52,9 +52,16 @@ def test_a_file_cut_off_is_written_again(run_module: Run, podlab_roots: pathlib.
     assert [entry["name"] for entry in result["results"] if entry["changed"]] == ["dns", "state"]
 
 
-def test_slices_by_hand_take_the_place_of_pods(run_module: Run, podlab_roots: pathlib.Path) -> None:
-    result = run_module("podlab_service", {**ARGS, "endpoint_slices": []})
-    assert result["services"][0]["endpoints"] == []
+def test_slices_by_hand_stand_beside_those_of_pods(run_module: Run, podlab_roots: pathlib.Path) -> None:
+    bare = service("bare", "10.96.0.21")
+    slices = [endpoint_slice([endpoint("192.0.2.1")], name="bare"), endpoint_slice([endpoint("192.0.2.2")])]
+    result = run_module("podlab_service", {**ARGS, "services": [WEB, bare], "endpoint_slices": slices})
+    assert [entry["endpoints"] for entry in result["services"]] == [
+        ["10.244.1.2:80", "192.0.2.2:80"],
+        ["192.0.2.1:80"],
+    ]
+    stored = json.loads((podlab_roots / "run/kind/services.json").read_text())
+    assert stored["endpointslices"][1:] == slices
 
 
 def test_pods_that_are_being_deleted_are_no_endpoints(run_module: Run, podlab_roots: pathlib.Path) -> None:

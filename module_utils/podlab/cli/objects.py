@@ -180,8 +180,16 @@ def _subset(piece: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def endpoint_slices(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """discovery.k8s.io/v1 EndpointSlices as they are on the nodes."""
-    return list(state["services"].get("endpointslices") or [])
+    """discovery.k8s.io/v1 EndpointSlices: as they are on the nodes, and the lab's objects that name no Service."""
+    on_nodes = list(state["services"].get("endpointslices") or [])
+    known = {(piece["metadata"].get("namespace"), piece["metadata"]["name"]) for piece in on_nodes}
+    others = [
+        {**thing, "metadata": {**thing["metadata"], "creationTimestamp": entry.get("created")}}
+        for entry in state["objects"]["objects"]
+        for thing in [entry["object"]]
+        if thing["kind"] == "EndpointSlice" and (thing["metadata"]["namespace"], thing["metadata"]["name"]) not in known
+    ]
+    return on_nodes + others
 
 
 READERS = {

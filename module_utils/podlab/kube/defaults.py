@@ -88,6 +88,12 @@ def service(thing: Mapping[str, Any], cluster_ip: str, given: NodePorts) -> dict
     return {**thing, "spec": spec, "status": {"loadBalancer": {"ingress": ingress} if ingress else {}}}
 
 
+def endpoint_slice(thing: Mapping[str, Any]) -> dict[str, Any]:
+    """A complete EndpointSlice."""
+    ports = [{"name": "", "protocol": "TCP", **port} for port in thing.get("ports") or []]
+    return {**thing, "endpoints": thing.get("endpoints") or [], "ports": ports}
+
+
 def _service_port(port: Mapping[str, Any], given: NodePorts) -> dict[str, Any]:
     number = given.ports.get(port.get("name") or "")
     made = {**port, "protocol": port.get("protocol") or "TCP", "targetPort": port.get("targetPort") or port["port"]}

@@ -28,6 +28,10 @@ _APPS = "io.k8s.api.apps.v1"
 _ALL = (
     Kind("Namespace", "v1", f"{_CORE}.Namespace", ("namespace", "namespaces", "ns"), namespaced=False),
     Kind("Service", "v1", f"{_CORE}.Service", ("service", "services", "svc")),
+    Kind(
+        *("EndpointSlice", "discovery.k8s.io/v1", "io.k8s.api.discovery.v1.EndpointSlice"),
+        ("endpointslice", "endpointslices", "endpointslices.discovery.k8s.io"),
+    ),
     Kind("Pod", "v1", f"{_CORE}.Pod", ("pod", "pods", "po"), ()),
     Kind(
         *("Deployment", "apps/v1", f"{_APPS}.Deployment", ("deployment", "deployments", "deploy"), _IN_TEMPLATE),

@@ -20,6 +20,12 @@ from .yamltree import Document, load_documents, path_text
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 Key = tuple[str, str, str]
 _TITLE_LIMIT = 100
+_REPLACED = {
+    "Endpoints": (
+        "EndpointSlice took its place",
+        "Write an EndpointSlice (discovery.k8s.io/v1) with the label kubernetes.io/service-name",
+    ),
+}
 
 
 class Source(NamedTuple):
@@ -145,6 +151,9 @@ def _kind_fault(thing: Mapping[str, Any]) -> Finding | None:
         if not isinstance(value, str):
             return Finding((name,), f"must be text, not {schema.show(value)}")
     if kind not in KINDS:
+        if kind in _REPLACED:
+            message, remedy = _REPLACED[str(kind)]
+            return Finding(("kind",), f"podlab does not support the kind {kind}: {message}", remedy)
         near = difflib.get_close_matches(str(kind), list(KINDS), 1, 0.75)
         remedy = f"Did you mean {near[0]}?" if near else f"It builds {', '.join(sorted(KINDS))}"
         return Finding(("kind",), f"podlab does not support the kind {kind} yet", remedy)

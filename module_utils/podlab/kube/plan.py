@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Problem
-from . import defaults, node_ports, objects, services
+from . import defaults, node_ports, objects, services, slice_rules
 from .manifests import title
+from .proxy_model import SERVICE_NAME_LABEL
 from .scheduler import Occupancy, place
 from .schema import Finding, Path
 from .workloads import Existing, Owner, keep, owner_of
@@ -26,12 +27,14 @@ class Plan(NamedTuple):
     """What should be there.
 
     store: the store with the Services' addresses and node ports. pods: complete Pod objects with nodeName, in the order
-    of their objects. services: complete Service objects. images, image_users: see `images()`.
+    of their objects. services: complete Service objects. endpoint_slices: complete ones that somebody wrote and that
+    name a Service. images, image_users: see `images()`.
     """
 
     store: dict[str, Any]
     pods: tuple[dict[str, Any], ...]
     services: tuple[dict[str, Any], ...]
+    endpoint_slices: tuple[dict[str, Any], ...]
     images: tuple[dict[str, Any], ...]
     image_users: dict[str, Any]
     problems: tuple[Problem, ...]
@@ -56,7 +59,8 @@ def plan(store: Object, cluster: Cluster, pods: Iterable[Object], say: Report = 
     remembering, made_services = _services(store, cluster, things, problems, say)
     made, new = _pods(things, cluster, pods, problems, say)
     wanted, users = images(made, new)
-    return Plan(remembering, tuple(made), tuple(made_services), tuple(wanted), users, tuple(problems))
+    slices = _endpoint_slices(things, cluster, problems, say)
+    return Plan(remembering, tuple(made), tuple(made_services), tuple(slices), tuple(wanted), users, tuple(problems))
 
 
 def _services(
@@ -75,6 +79,21 @@ def _services(
         if name not in faults
     ]
     return objects.remember(store, addresses, ports), made
+
+
+def _endpoint_slices(
+    things: Sequence[Object], cluster: Cluster, problems: list[Problem], say: Report
+) -> list[dict[str, Any]]:
+    known = {services.full_name(thing): thing for thing in things if thing["kind"] == "Service"}
+    nodes = [node.name for node in cluster.nodes]
+    made = []
+    for thing in things:
+        if thing["kind"] == "EndpointSlice":
+            service = (thing["metadata"].get("labels") or {}).get(SERVICE_NAME_LABEL)
+            owner = known.get(f"{thing['metadata']['namespace']}/{service}")
+            problems += [say(thing, finding) for finding in slice_rules.fit(thing, owner, nodes)]
+            made += [defaults.endpoint_slice(thing)] if service else []
+    return made
 
 
 def _pods(

@@ -187,6 +187,25 @@ SPECS: Mapping[str, Any] = {
     "Namespace": {"finalizers": only(["kubernetes"])},
 }
 
+# The kinds whose fields are not in a spec.
+FIELDS: Mapping[str, Any] = {
+    "EndpointSlice": {
+        "addressType": YES,
+        "endpoints": [
+            {
+                "addresses": YES,
+                "conditions": {"ready": YES, "serving": YES, "terminating": YES},
+                "hostname": YES,
+                "nodeName": YES,
+                "zone": YES,
+                "hints": {"forZones": [{"name": YES}], "forNodes": [{"name": YES}]},
+                "targetRef": YES,
+            }
+        ],
+        "ports": [{"name": YES, "port": YES, "protocol": YES, "appProtocol": YES}],
+    },
+}
+
 # Kubernetes ignores what a manifest says of these, so podlab does as well; but see service_rules.ingress.
 _IGNORED = ("apiVersion", "kind", "status")
 
@@ -197,8 +216,10 @@ def unsupported(thing: Mapping[str, Any]) -> Iterator[Finding]:
     for key, value in thing.items():
         if key == "metadata":
             yield from _beyond(value, _METADATA, ("metadata",))
-        elif key == "spec":
+        elif key == "spec" and kind in SPECS:
             yield from _beyond(value, SPECS[kind], ("spec",))
+        elif key in FIELDS.get(kind, {}):
+            yield from _beyond(value, FIELDS[kind][key], (key,))
         elif key not in _IGNORED:
             yield _refusal((key,))
 
