@@ -187,6 +187,22 @@ def menu_lines() -> str:
     return "\n" + table(("command", "what it does"), found) + "\n"
 
 
+# -- Services ---------------------------------------------------------------------------------------------------------
+
+
+def service_rows() -> str:
+    """What a client of each kind of Service sees, as tests/kernel/test_service_behaviour.py measures it."""
+    from support.service_rows import KINDS
+
+    found = []
+    for kind in KINDS:
+        for number, row in enumerate(kind.rows):
+            ipv6 = f"; IPv6: {row.ipv6}" if row.ipv6 else ""
+            head = ("", "") if number else (kind.name, ", ".join(kind.endpoints) or "none")
+            found.append((*head, row.asker, row.target, f"{row.answer}{ipv6}"))
+    return "\n" + table(("Service", "endpoints", "who asks", "for its", "who answers (whom it sees)"), found) + "\n"
+
+
 # -- printed output ---------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +240,7 @@ RENDERED = {
     DOCS / "manifests.md": {"fields": fields},
     DOCS / "commands.md": {"commands": commands},
     DOCS / "modules.md": {"modules": modules},
+    DOCS / "service-behaviour.md": {"rows": service_rows},
 }
 
 
@@ -239,5 +256,5 @@ def write() -> None:
 
 
 if __name__ == "__main__":
-    sys.path[:0] = [str(ROOT / "module_utils")]
+    sys.path[:0] = [str(ROOT / "module_utils"), str(ROOT / "tests")]
     write()
