@@ -82,6 +82,10 @@ options:
         description: Let NodePorts answer on 127.0.0.1.
         type: bool
         default: true
+      sync_period:
+        description: Seconds after which a watcher looks at the rules themselves, whether somebody has changed them.
+        type: int
+        default: 30
       tcp_be_liberal:
         description: Leave out the rule that drops packets in the conntrack state INVALID.
         type: bool
@@ -92,6 +96,13 @@ options:
   state_file:
     description: File for the Services and EndpointSlices as programmed; the lab's own when left out.
     type: path
+  watch:
+    description:
+      - Keep a process that does the same again whenever a pod changes, so that endpoints follow pods without another
+        run. It ends with the lab.
+      - Without it pods that are being deleted are no endpoints, since nobody would notice their end.
+    type: bool
+    default: false
   state:
     description: V(absent) takes kube-proxy's and kindnet's chains and jumps, the records and the state file away.
     type: str
@@ -175,13 +186,13 @@ commands:
   sample: [[ip, netns, exec, podlab-kind-worker, iptables-restore, -w, "5", --noflush, --counters]]
 results:
   description: Two entries per node, for kube-proxy's rules and for kindnet's, one for the DNS records, one for
-    the state file.
+    the state file, one for the watcher.
   returned: always
   type: list
   elements: dict
   contains:
     name:
-      description: Name of the node, the same with V(masquerade), or V(dns) or V(state).
+      description: Name of the node, the same with V(masquerade), or V(dns), V(state) or V(watcher).
       type: str
     changed:
       description: Whether it changed.
@@ -212,11 +223,13 @@ diff:
   elements: dict
 """
 
+import contextlib
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab.errors import PodlabError
 from ansible.module_utils.podlab.module import run
+from ansible.module_utils.podlab.runtime.lock import programming
 from ansible.module_utils.podlab.service_plan import ServicePlan
 from ansible.module_utils.podlab.service_request import request
 
@@ -248,10 +261,12 @@ def argument_spec() -> dict[str, Any]:
                 "nodeport_addresses": {"type": "list", "elements": "str", "default": []},
                 "localhost_nodeports": {"type": "bool", "default": True},
                 "tcp_be_liberal": {"type": "bool", "default": False},
+                "sync_period": {"type": "int", "default": 30},
             },
         },
         "dns_dir": {"type": "path"},
         "state_file": {"type": "path"},
+        "watch": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
 
@@ -260,11 +275,13 @@ def main() -> None:
     """Program what the options ask for."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        plan = ServicePlan(request(module.params), module.check_mode)
+        asked = request(module.params)
     except PodlabError as error:
         problems = [problem._asdict() for problem in error.problems]
         module.fail_json(msg=error.message, problems=problems, **error.details)
-    run(module, "services", plan.items, plan.summary, apply_all=plan.apply_all)
+    plan = ServicePlan(asked, module.check_mode)
+    with programming(asked.cluster) if module.params["watch"] else contextlib.nullcontext():
+        run(module, "services", plan.items, plan.summary, apply_all=plan.apply_all)
 
 
 if __name__ == "__main__":

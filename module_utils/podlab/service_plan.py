@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from .errors import PodlabError, Problem, refuse
-from .kube import dns, masq, proxy, proxy_sync
+from .kube import dns, masq, proxy, proxy_canary, proxy_sync
 from .kube.iptables_save import Tables, parse_save
 from .kube.proxy_chains import localhost_nodeports
 from .linux import iptables, netns, sysctl
-from .runtime import files
+from .runtime import files, paths, watcher
 from .service_request import Node, Request, summary
 from .step import Item, Step, apply
 
 RESTORE = "iptables.restore"
+# What comes before the rules: what they rely on, and the end of who else writes them.
+_FIRST = ("sysctl.set", "watcher.stop")
 _LOCALNET = "net.ipv4.conf.all.route_localnet"
 _ENTRANCE = ("ip", "netns", "exec")
 
 
 class Have(NamedTuple):
-    """What is there: per node name the tables (None without a namespace) and route_localnet; files; the record."""
+    """What is there: per node name the tables (None without a namespace) and route_localnet; files; the records.
+
+    state: services.json. inputs: proxy.json, what the watcher keeps to. watcher: its own record.
+    """
 
     tables: Mapping[str, Tables | None]
     localnet: Mapping[str, str]
     records: Mapping[str, str]
     state: Any
+    inputs: Any
+    watcher: Mapping[str, Any]
 
 
 class ServicePlan:
@@ -37,14 +44,26 @@ class ServicePlan:
         self.check_mode = check_mode
         self.backend: iptables.Backend | None = None
         self._wanted: dict[str, tuple[proxy.RuleSet, Tables]] = {}
+        self._seen = Have({}, {}, {}, None, {}, {})
 
     def items(self) -> list[Item]:
-        """The plan: two items per node, then the DNS records, then the record of what is programmed."""
-        have = self._observe()
+        """The plan: two items per node, the DNS records, the record of what is programmed, the watcher."""
+        self._seen = have = self._observe()
         make = self._node_item if self.request.present else self._node_removal
         nodes = [make(node, have) for node in self.request.nodes] if self.request.rules else []
         masquerades = [self._masquerade_item(node, have) for node in self.request.nodes]
-        return [*nodes, *masquerades, self._dns_item(have), self._state_item(have)]
+        return [*nodes, *masquerades, self._dns_item(have), self._state_item(have), *self._watcher_items(have)]
+
+    def canaries(self) -> list[Item]:
+        """What the watcher itself adds to the nodes that items() has just read: kube-proxy's canary."""
+        if not (self.request.rules and self.request.present):
+            return []
+        missing = {node: proxy_canary.missing(self._seen.tables[node.proxy.name] or {}) for node in self.request.nodes}
+        return [
+            Item(node.proxy.name, [self._restore_step(node, proxy_canary.text(tables), "no canary")], {}, {})
+            for node, tables in missing.items()
+            if tables
+        ]
 
     def summary(self) -> list[dict[str, Any]]:
         """The Services as programmed: address, ports and ready endpoints."""
@@ -54,8 +73,8 @@ class ServicePlan:
         """Settings first, then the rules of all nodes side by side, then files: names after what they lead to."""
         steps = [step for item in items for step in item.steps]
         restores = [step for step in steps if step.kind == RESTORE]
-        before = [step for step in steps if step.kind == "sysctl.set"]
-        after = [step for step in steps if step.kind not in (RESTORE, "sysctl.set")]
+        before = [step for step in steps if step.kind in _FIRST]
+        after = [step for step in steps if step.kind not in (RESTORE, *_FIRST)]
         apply([*before, *_merged(restores), *after])
 
     def _observe(self) -> Have:
@@ -79,7 +98,14 @@ class ServicePlan:
                 tables[node.proxy.name] = parse_save(saved[node.netns])
                 with netns.entered(node.netns):
                     localnet[node.proxy.name] = sysctl.read(_LOCALNET)
-        return Have(tables, localnet, _read_dir(request.dns_dir), files.read_json(request.state_file))
+        return Have(
+            tables,
+            localnet,
+            _read_dir(request.dns_dir),
+            files.read_json(request.state_file),
+            files.read_json(paths.proxy_file(request.cluster)),
+            watcher.read(request.cluster),
+        )
 
     def _refuse_mixed(self, namespaces: Sequence[str]) -> None:
         assert self.backend is not None
@@ -127,7 +153,7 @@ class ServicePlan:
 
     def _node_removal(self, node: Node, have: Have) -> Item:
         present = have.tables[node.proxy.name] or {}
-        text = proxy_sync.removal_text(present, self.request.options.family)
+        text = proxy_sync.removal_text(present, self.request.options.family) + proxy_canary.removal_text(present)
         steps = [self._restore_step(node, text, "state absent")] if text else []
         before = {
             table: [line for chain, lines in own.items() if chain.startswith("KUBE-") for line in (chain, *lines)]
@@ -173,14 +199,39 @@ class ServicePlan:
 
     def _state_item(self, have: Have) -> Item:
         request = self.request
-        want = {"services": list(request.services), "endpointslices": list(request.slices)} if request.present else None
+        want = wanted_state(request)
         if want == have.state:
             return Item("state", [], {}, {})
         if want is None:
             return Item("state", [_remove_step(request.state_file, "state absent")], {"state": "present"}, {})
         why = "differs" if have.state else "missing"
-        step = Step("file.write", request.state_file, ("tee", request.state_file), why, _write_state)
-        return Item("state", [step._replace(args={"path": request.state_file, "data": want})], {}, {"state": why})
+        return Item("state", [_state_step(request.state_file, why, want)], {}, {"state": why})
+
+    def _watcher_items(self, have: Have) -> list[Item]:
+        """The watcher and what it keeps to; it goes first when it goes, and comes last."""
+        request, file = self.request, paths.proxy_file(self.request.cluster)
+        steps: list[Step] = []
+        if not request.present:
+            if "pid" in have.watcher:
+                steps.append(_watcher_step(request.cluster, "state absent", watcher.stop))
+            if have.inputs is not None:
+                steps.append(_remove_step(file, "state absent"))
+            return [Item("watcher", steps, {}, {})] if steps else []
+        if request.inputs is None:
+            return []
+        if have.inputs != request.inputs:
+            steps.append(_state_step(file, "differs" if have.inputs else "missing", request.inputs))
+        alive = have.watcher["alive"]
+        if not alive:
+            steps.append(_watcher_step(request.cluster, "not running", watcher.start))
+        return [Item("watcher", steps, {"running": alive}, {"running": True})]
+
+
+def wanted_state(request: Request) -> dict[str, Any] | None:
+    """What services.json is to say: the Services and EndpointSlices that the nodes' rules are made of."""
+    if not request.present:
+        return None
+    return {"services": list(request.services), "endpointslices": list(request.slices)}
 
 
 def _localnet_step(node: Node) -> Step:
@@ -220,6 +271,17 @@ def _write_records(path: str, text: str) -> None:
         os.mkdir(directory)
         os.chmod(directory, 0o755)
     files.write_text(path, text, 0o644)
+
+
+def _state_step(path: str, why: str, data: Any) -> Step:
+    return Step("file.write", path, ("tee", path), why, _write_state, {"path": path, "data": data})
+
+
+def _watcher_step(cluster: str, why: str, call: Callable[[str], None]) -> Step:
+    if call is watcher.stop:
+        argv: tuple[str, ...] = ("kill", "-KILL", str(watcher.read(cluster).get("pid", 0)))
+        return Step("watcher.stop", f"lab {cluster}", argv, why, call, {"cluster": cluster})
+    return Step("watcher.start", f"lab {cluster}", watcher.argv(cluster), why, call, {"cluster": cluster})
 
 
 def _write_state(path: str, data: Any) -> None:

@@ -23,8 +23,9 @@ class Node(NamedTuple):
 
 
 class Request(NamedTuple):
-    """The module's options, checked."""
+    """The module's options, checked. inputs: what the watcher keeps to; None without one."""
 
+    cluster: str
     nodes: tuple[Node, ...]
     services: Sequence[Object]
     slices: Sequence[Object]
@@ -36,13 +37,18 @@ class Request(NamedTuple):
     present: bool
     backend: str
     pod_subnet: str
+    inputs: Mapping[str, Any] | None
+
+
+# What of the module's options the watcher needs to ask the same again; the pods it reads itself.
+_KEPT = ("cluster", "nodes", "services", "endpoint_slices", "proxy", "dns_dir", "state_file")
 
 
 def _staying(pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The pods that are not being deleted.
 
     kube-proxy sends to pods on their way out while no other is ready, and takes the rules away when they are gone.
-    Here nobody looks again after this call: their rules would lead to nothing until the next one.
+    Without a watcher nobody looks again after this call: their rules would lead to nothing until the next one.
     """
     return [entry for entry in pods if not entry["pod"]["metadata"].get("deletionTimestamp")]
 
@@ -57,15 +63,17 @@ def request(params: Mapping[str, Any]) -> Request:
     problems += service_check.check(services, given, pods, family)
     refuse(problems)
     zones = zones_of(cluster["nodes"])
+    counted = pods if params.get("watch") else _staying(pods)
     options = params["proxy"] or {}
     mode = options.get("detect_local_mode") or "ClusterCIDR"
     default = cluster.get("pod_subnet", "") if mode == "ClusterCIDR" else ""
     local, not_local = detector(mode, options.get("detect_local") or default)
     name = cluster["name"]
     return Request(
+        cluster=name,
         nodes=tuple(_nodes(params)),
         services=services,
-        slices=[*endpoint_slices(services, _staying(pods), zones), *given],
+        slices=[*endpoint_slices(services, counted, zones), *given],
         options=Options(
             family=family,
             local=local,
@@ -83,6 +91,7 @@ def request(params: Mapping[str, Any]) -> Request:
         present=params["state"] == "present",
         backend=options.get("backend") or "",
         pod_subnet=cluster["pod_subnet"],
+        inputs={key: params[key] for key in _KEPT} if params.get("watch") else None,
     )
 
 
@@ -102,6 +111,9 @@ def _cluster_problems(params: Mapping[str, Any]) -> list[Problem]:
         if node["name"] not in known:
             message = f"{node['name']!r} is no node of cluster {cluster.get('name')!r}"
             problems.append(Problem(f"nodes[{number}].name", message, f"Nodes: {', '.join(sorted(known))}"))
+    period = (params["proxy"] or {}).get("sync_period")
+    if period is not None and period < 1:
+        problems.append(Problem("proxy.sync_period", f"must be at least 1 second, not {period}"))
     bit = (params["proxy"] or {}).get("masquerade_bit")
     if bit is not None and not 0 <= bit <= 31:
         problems.append(Problem("proxy.masquerade_bit", f"must be from 0 to 31, not {bit}"))

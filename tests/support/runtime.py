@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import pathlib
@@ -17,7 +16,7 @@ from typing import Any, Callable, NamedTuple
 from podlab.kube import defaults
 from podlab.kube.cluster import Cluster, Node
 from podlab.kube.podspec import Machine, runtime_config
-from podlab.linux import cgroup, netns, process, syscalls
+from podlab.linux import cgroup, inotify, netns, process, syscalls
 from podlab.linux.mountinfo import mounts
 from podlab.linux.netlink import Netlink
 from podlab.runtime import image, image_build, image_store, lab, node, paths, pods
@@ -251,18 +250,11 @@ def remove(owner: Lab, uid: str, grace: int | None = None) -> None:
 
 def watch(directory: str, condition: Callable[[], bool], seconds: float, about: Callable[[], str]) -> None:
     """Return when the condition holds, asked again after each change in the directory (inotify(7))."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    fd = libc.inotify_init1(os.O_CLOEXEC)
-    try:
-        # IN_MODIFY | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF
-        libc.inotify_add_watch(fd, os.fsencode(directory), 0x2 | 0x80 | 0x100 | 0x200 | 0x400)
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
+    with inotify.Inotify() as events:
+        every = inotify.MODIFY | inotify.MOVED_TO | inotify.CREATE | inotify.DELETE | inotify.DELETE_SELF
+        events.add(directory, every)
         while not condition():
-            assert poll.poll(seconds * 1000), f"not within {seconds} s: {about()}"
-            os.read(fd, 65536)
-    finally:
-        os.close(fd)
+            assert events.wait(seconds), f"not within {seconds} s: {about()}"
 
 
 def wait_for_end(pids: Sequence[int], seconds: float = SECONDS) -> None:

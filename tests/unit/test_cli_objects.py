@@ -68,6 +68,7 @@ def state() -> dict[str, Any]:
 def there(state: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.setattr(lab, "read", lambda name="": state)
     monkeypatch.setattr("time.time", lambda: NOW)
+    state["watcher"] = {"alive": True, "error": ""}
     return state
 
 
@@ -254,6 +255,26 @@ def test_status_golden(there: Any, capsys: pytest.CaptureFixture[str]) -> None:
         node["start"] = 0
     status.status()
     golden("status", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("watcher", "said"),
+    [
+        ({"alive": True, "error": ""}, ""),
+        ({"alive": True, "error": "no nat"}, "\nThe watcher could not sync: no nat\n"),
+        (
+            {"alive": False},
+            "\nThe watcher is not running: Services and DNS do not follow pods. Start it: ./lab up\n",
+        ),
+        (
+            {"alive": False, "error": "it ended: Boom()"},
+            "\nThe watcher is not running (it ended: Boom()): Services and DNS do not follow pods. "
+            "Start it: ./lab up\n",
+        ),
+    ],
+)
+def test_a_watcher_that_is_not_well_shows(watcher: dict[str, Any], said: str) -> None:
+    assert status.watcher_line(watcher) == said
 
 
 def test_status_as_data(there: Any, capsys: pytest.CaptureFixture[str]) -> None:

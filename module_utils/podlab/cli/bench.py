@@ -167,6 +167,7 @@ def sync(services: list[dict[str, Any]], slices: list[dict[str, Any]]) -> float:
     """Seconds for programming these Services on a node that has none."""
     with yardsticks.fresh_netns("sync") as name, tempfile.TemporaryDirectory() as place:
         request = Request(
+            cluster="bench",
             nodes=(Node(ProxyNode("bench", ("172.18.0.2",)), name),),
             services=services,
             slices=slices,
@@ -178,6 +179,7 @@ def sync(services: list[dict[str, Any]], slices: list[dict[str, Any]]) -> float:
             present=True,
             backend="",
             pod_subnet="10.244.0.0/16",
+            inputs=None,
         )
 
         def whole() -> None:

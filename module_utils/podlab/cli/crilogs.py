@@ -7,17 +7,13 @@ A run has `<restartCount>.log`; what was rotated away is `<restartCount>.log.1` 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
-import select
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Callable, NamedTuple
 
-# <sys/inotify.h>
-IN_MODIFY, IN_MOVED_FROM, IN_CREATE = 0x2, 0x40, 0x100
-IN_CLOEXEC, IN_NONBLOCK = 0o2000000, 0o4000
+from ..linux import inotify
 
 # How long the end of a pod can go unnoticed: it shows in its status, not in its log's directory.
 LOOK_AGAIN_SECONDS = 1.0
@@ -199,14 +195,11 @@ def _listing(directory: str) -> list[tuple[int, str, tuple[int, int]]]:
 
 
 class Watch:
-    """Wakes when something in a directory changes (inotify(7)); the directory may come later."""
+    """Wakes when something in a directory changes; the directory may come later."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.inotify_init1(IN_CLOEXEC | IN_NONBLOCK)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1: " + os.strerror(ctypes.get_errno()))
+        self._inotify = inotify.Inotify()
         self._watching = False
 
     def __enter__(self) -> Watch:
@@ -214,16 +207,13 @@ class Watch:
         return self
 
     def __exit__(self, *error: object) -> None:
-        os.close(self._fd)
+        self._inotify.__exit__(*error)
 
     def _add(self) -> None:
-        mask = IN_MODIFY | IN_CREATE | IN_MOVED_FROM
-        self._watching = self._libc.inotify_add_watch(self._fd, os.fsencode(self._directory), mask) >= 0
+        self._watching = self._inotify.add(self._directory, inotify.MODIFY | inotify.CREATE | inotify.MOVED_FROM)
 
     def wait(self, seconds: float) -> None:
         """Return when something has changed, or after so many seconds."""
         if not self._watching:
             self._add()
-        readable, _, _ = select.select([self._fd], [], [], seconds)
-        if readable:
-            os.read(self._fd, 1 << 16)
+        self._inotify.wait(seconds)

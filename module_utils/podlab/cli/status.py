@@ -42,10 +42,11 @@ def status(name: str = "", form: str = "") -> None:
 
 
 def document(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that `status` knows, as one value: the lab's name, its cluster, and its objects by kind."""
+    """Everything that `status` knows, as one value: the lab's name, cluster and watcher, and its objects by kind."""
     return {
         "name": state["name"],
         "cluster": state["cluster"],
+        "watcher": state["watcher"],
         **{kind: objects.of_kind(kind, state) for kind in objects.KINDS},
     }
 
@@ -71,6 +72,15 @@ def show(state: Mapping[str, Any]) -> None:
         _coloured(found)
     else:
         sys.stdout.write(plain(found))
+    sys.stdout.write(watcher_line(state["watcher"]))
+
+
+def watcher_line(watcher: Mapping[str, Any]) -> str:
+    """What is wrong with the watcher, as a line below the tables; nothing when it is well."""
+    if watcher.get("alive"):
+        return f"\nThe watcher could not sync: {watcher['error']}\n" if watcher.get("error") else ""
+    why = f" ({watcher['error']})" if watcher.get("error") else ""
+    return f"\nThe watcher is not running{why}: Services and DNS do not follow pods. Start it: ./lab up\n"
 
 
 def plain(found: Mapping[str, Sequence[Sequence[str]]]) -> str:

@@ -52,6 +52,12 @@ class Hierarchies(NamedTuple):
     v1: tuple[Hierarchy, ...]
     v2: Hierarchy | None
 
+    def single(self) -> Hierarchies:
+        """One tree is enough to find a process by its cgroup; the others would only cost time."""
+        if self.v2:
+            return Hierarchies((), self.v2)
+        return Hierarchies(tuple(tree for tree in self.v1 if "pids" in tree.controllers), None)
+
     @property
     def mode(self) -> str:
         """ "v1", "hybrid" or "v2"."""

@@ -158,6 +158,11 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0, arg4: int = 0, arg5: int = 
     return _check(_libc.prctl(ctypes.c_int(option), *args), "prctl", option)
 
 
+def set_name(name: str) -> None:
+    """Set this thread's name, at most 15 bytes, as ps shows it (prctl(2), PR_SET_NAME)."""
+    _check(_libc.prctl(ctypes.c_int(PR_SET_NAME), ctypes.c_char_p(name.encode()), 0, 0, 0), "prctl", "PR_SET_NAME")
+
+
 def pidfd_open(pid: int) -> int:
     """A descriptor for process pid, readable when it has ended (pidfd_open(2))."""
     return _syscall("pidfd_open", _SYS_PIDFD_OPEN, pid, 0)

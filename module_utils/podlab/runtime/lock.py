@@ -71,3 +71,22 @@ def release(cluster: str, pid: int) -> None:
             os.unlink(paths.lock_file(cluster))
     with contextlib.suppress(OSError):
         os.rmdir(paths.run_root())
+
+
+@contextlib.contextmanager
+def programming(cluster: str) -> Iterator[None]:
+    """Be the only one who programs the lab's Services for the length of the block: a module call, or the watcher.
+
+    Each reads what is wanted inside the block, so that the last one has seen the newest. Without a lab's directory
+    nobody else is there.
+    """
+    try:
+        fd = os.open(paths.services_lock_file(cluster), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

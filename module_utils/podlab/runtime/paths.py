@@ -38,6 +38,26 @@ def services_file(cluster: str) -> str:
     return f"{cluster_dir(cluster)}/services.json"
 
 
+def proxy_file(cluster: str) -> str:
+    """What podlab_service was asked for: the watcher keeps the nodes at it."""
+    return f"{cluster_dir(cluster)}/proxy.json"
+
+
+def watcher_file(cluster: str) -> str:
+    """The watcher's process, and how its last sync went."""
+    return f"{cluster_dir(cluster)}/watcher.json"
+
+
+def services_lock_file(cluster: str) -> str:
+    """Who programs Services just now: a module call or the watcher."""
+    return f"{cluster_dir(cluster)}/.services.lock"
+
+
+def watcher_cgroup(cluster: str) -> str:
+    """The watcher's cgroup, relative to each hierarchy: it goes with the lab."""
+    return f"{cgroup_root(cluster)}/watcher"
+
+
 def lock_file(cluster: str) -> str:
     """Who changes the lab just now."""
     return f"{run_root()}/.{cluster}.lock"

@@ -7,20 +7,16 @@ import os
 import select
 import signal
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..errors import PodlabError
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
-from . import ipam, lab, paths, sandbox, zygote
+from . import interpreter, ipam, lab, paths, sandbox
 from .crilog import timestamp
 from .files import read_json, write_json
 from .pause import pause_command
-
-# The zygote is told where this very package is, so that it runs the same code without being installed.
-_START = "import sys; sys.path.insert(0, {root!r}); from {package}.runtime.zygote import main; main()"
 
 
 def start(pods: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], timeout: float) -> dict[str, str]:
@@ -52,10 +48,8 @@ def _node(cluster: str, name: str) -> dict[str, Any]:
 
 
 def _run_zygote(work: Mapping[str, Any], waiting: set[str], timeout: float) -> dict[str, str]:
-    root, package = _own_package()
-    code = _START.format(root=root, package=package)
     child = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", code],
+        interpreter.command("runtime.zygote"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -70,19 +64,6 @@ def _run_zygote(work: Mapping[str, Any], waiting: set[str], timeout: float) -> d
     for uid in waiting - set(said):
         said[uid] = err.decode("utf-8", "replace").strip()[-2000:] or "its supervisor ended without a word"
     return said
-
-
-def _own_package() -> tuple[str, str]:
-    """(directory or zip to put on sys.path, name of this package there).
-
-    The name is ansible.module_utils.podlab when it was shipped.
-    """
-    package = zygote.__name__.rpartition(".runtime.")[0]
-    file = os.path.abspath(zygote.__file__)
-    shipped = f"/{package.replace('.', '/')}/runtime/zygote.py"
-    if file.endswith(shipped):
-        return file[: -len(shipped)], package
-    return file[: -len("/podlab/runtime/zygote.py")], "podlab"
 
 
 def ask_to_go(cluster: str, uid: str, grace: int | None) -> int:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ..linux import process
-from . import paths
+from . import paths, watcher
 from .files import read_json
 
 
@@ -22,7 +22,7 @@ def labs() -> list[str]:
 def read_state(cluster: str) -> dict[str, Any]:
     """Everything known of one lab, plain data.
 
-    Keys: cluster (Cluster as dict, or None), nodes, pods, services ({"services", "endpointslices"}), objects.
+    Keys: cluster (Cluster as dict, or None), nodes, pods, services ({"services", "endpointslices"}), objects, watcher.
     Each node has name, role, address, pod_cidr, pid, start, alive; each pod has pod, status, config, alive.
     Raises PermissionError when the state is another user's.
     """
@@ -32,6 +32,7 @@ def read_state(cluster: str) -> dict[str, Any]:
         "pods": read_pods(cluster),
         "services": read_json(paths.services_file(cluster), {"services": [], "endpointslices": []}),
         "objects": read_json(paths.objects_file(cluster), {"objects": []}),
+        "watcher": watcher.read(cluster),
     }
 
 

@@ -70,7 +70,7 @@ def _fork_node(work: Mapping[str, Any], pause: Sequence[str], theirs: socket.soc
         # One more fork, so that the supervisors' parent is of the node and they become children of its PID 1.
         middle = os.fork()
         if middle == 0:
-            solo = single_tree(cgroup.detect())
+            solo = cgroup.detect().single()
             for config in work["pods"]:
                 solo.create(f"{config['cgroup_parent']}/supervisor")
                 if os.fork() == 0:
@@ -131,10 +131,3 @@ def _trail(error: BaseException) -> list[str]:
         found.append(f"{os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno}")
         frame = frame.tb_next
     return found
-
-
-def single_tree(every: cgroup.Hierarchies) -> cgroup.Hierarchies:
-    """One hierarchy is enough to find a supervisor by its cgroup; the others would only cost time."""
-    if every.v2:
-        return cgroup.Hierarchies((), every.v2)
-    return cgroup.Hierarchies(tuple(tree for tree in every.v1 if "pids" in tree.controllers), None)

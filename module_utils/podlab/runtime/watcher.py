@@ -1,0 +1,94 @@
+"""The lab's watcher as others see it: whether it runs, how to start it and how to end it. What it does: service_watch.
+
+Its record is watcher.json: pid, start, since, synced (RFC 3339), error (of the last sync, empty when it went well).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+from typing import Any
+
+from ..errors import PodlabError
+from ..linux import cgroup, process, syscalls
+from . import interpreter, paths
+from .files import read_json
+
+# What it may take to load and to look at the lab for the first time.
+START_SECONDS = 30.0
+END_SECONDS = 10.0
+READY = "ready"
+# What a sync may need of the environment; the rest is its caller's.
+_KEPT = ("PATH", "PODLAB_", "XTABLES_")
+
+
+def read(cluster: str) -> dict[str, Any]:
+    """The watcher's record with `alive`; {"alive": False} when there never was one."""
+    record = dict(read_json(paths.watcher_file(cluster), {}))
+    record["alive"] = process.alive(record.get("pid", 0), record.get("start", 0))
+    return record
+
+
+def argv(cluster: str) -> tuple[str, ...]:
+    """The command that a person would type for the same effect."""
+    return ("python3", "-m", "podlab.service_watch", cluster)
+
+
+def start(cluster: str) -> None:
+    """Start the watcher, in a session of its own, and return when it looks. Raises PodlabError with what it said."""
+    child = subprocess.Popen(
+        interpreter.command("service_watch", cluster),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={name: value for name, value in os.environ.items() if name.startswith(_KEPT)},
+        cwd="/",
+    )
+    assert child.stdout is not None
+    with child.stdout as answer:
+        said = _read(answer.fileno()).strip()
+    if said != READY:
+        child.kill()
+        child.wait()
+        raise PodlabError(f"The watcher of lab {cluster} did not start: {said[-2000:] or 'it ended without a word'}")
+    # It outlives us: whoever adopts it waits for it.
+    child.returncode = 0
+
+
+def _read(fd: int) -> str:
+    """What the watcher says until it closes its end: it does so when it is ready."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    said = b""
+    while poll.poll(START_SECONDS * 1000):
+        data = os.read(fd, 65536)
+        if not data:
+            return said.decode(errors="replace")
+        said += data
+    return f"nothing within {START_SECONDS:.0f} s"
+
+
+def stop(cluster: str) -> None:
+    """End the watcher and wait for its end. Raises PodlabError when it does not end."""
+    record = read(cluster)
+    if record["alive"]:
+        fd = syscalls.pidfd_open(record["pid"])
+        try:
+            process.kill(record["pid"], record["start"])
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            if not poll.poll(END_SECONDS * 1000):
+                raise PodlabError(f"The watcher of lab {cluster} does not end: pid {record['pid']}")
+        finally:
+            os.close(fd)
+    tree = cgroup.detect().single()
+    tree.remove(paths.watcher_cgroup(cluster))
+    # A lab that is there has nodes in it.
+    for path in (paths.cgroup_root(cluster), os.path.dirname(paths.cgroup_root(cluster))):
+        tree.remove_if_empty(path)
+    try:
+        os.unlink(paths.watcher_file(cluster))
+    except FileNotFoundError:
+        pass

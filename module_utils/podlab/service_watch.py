@@ -1,0 +1,247 @@
+"""The lab's watcher: while no command runs, it keeps the nodes' Services at what the lab's pods are.
+
+One process per lab and machine, in the lab's cgroup, so that it goes with the lab. It sleeps until a pod's status, the
+pods themselves or the wanted Services change (inotify), or a pod's supervisor dies (pidfd), and then runs the very
+reconcile that podlab_service runs. Once in a sync period it looks at the rules themselves, as kube-proxy's canary makes
+it do: what somebody has flushed comes back.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from .errors import PodlabError
+from .kube import proxy_health
+from .linux import cgroup, inotify, netns, process, syscalls
+from .runtime import enter, lock, paths, watcher
+from .runtime.crilog import timestamp
+from .runtime.files import read_json, write_json
+from .runtime.state import read_pods
+from .service_health import Listeners, Place
+from .service_plan import ServicePlan, wanted_state
+from .service_request import Request, request
+
+# kube-proxy's own defaults are 30 s (iptables.syncPeriod) and 1 s (minSyncPeriod). Here the least time between two
+# syncs is what the last one took, so that a storm of changes leaves half of a CPU free.
+SYNC_PERIOD = 30.0
+MIN_SYNC_PERIOD = 0.1
+RETRY_SECONDS = 1.0
+# Changes come in bursts: a container's end is two writes.
+SETTLE_SECONDS = 0.01
+OOM_SCORE = -999
+
+_PODS = inotify.CREATE | inotify.DELETE | inotify.MOVED_TO
+_POD = inotify.MOVED_TO | inotify.DELETE_SELF
+
+
+class Watcher:
+    """The loop. Everything happens in run(), in one thread."""
+
+    def __init__(self, cluster: str, now: Callable[[], float] = time.monotonic) -> None:
+        self.cluster = cluster
+        self.now = now
+        self.poll = select.poll()
+        self.watched: dict[int, Callable[[], None]] = {}
+        self.supervisors: dict[int, tuple[int, int]] = {}
+        self.inotify = inotify.Inotify()
+        self.listeners = Listeners(self._watch, self._unwatch, now)
+        self.record = {
+            "pid": os.getpid(),
+            "start": process.start_time(os.getpid()),
+            "since": timestamp(),
+            "synced": "",
+            "error": "",
+        }
+        self.ended = False
+        # When the next look at what changed is due, and the next at the rules themselves.
+        self.due = self.full_due = self.rest_until = now()
+        self._watch(self.inotify.fd, self._something_changed)
+        self._follow()
+
+    # -- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Live until the lab is gone."""
+        self._listen_for_signals()
+        while not self.ended:
+            now = self.now()
+            if now >= min(self.due, self.full_due):
+                self._sync(full=now >= self.full_due)
+                continue
+            times = [self.due - now, self.full_due - now, self.listeners.expire()]
+            timeout = max(0.0, min(each for each in times if each is not None))
+            # poll(2) counts in whole milliseconds: one less would be a busy loop.
+            for fd, _ in self.poll.poll(timeout * 1000 + 1):
+                handler = self.watched.get(fd)
+                if handler:
+                    handler()
+
+    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
+        self.watched[fd] = handler
+        self.poll.register(fd, select.POLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        if self.watched.pop(fd, None):
+            self.poll.unregister(fd)
+
+    def _listen_for_signals(self) -> None:
+        read, write = os.pipe()
+        for fd in (read, write):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+        def asked() -> None:
+            os.read(read, 64)
+            self.ended = True
+
+        self._watch(read, asked)
+
+    # -- what may change --------------------------------------------------------------------------------------------
+
+    def _something_changed(self) -> None:
+        self.inotify.drain()
+        self._soon()
+
+    def _soon(self) -> None:
+        self.due = min(self.due, max(self.now() + SETTLE_SECONDS, self.rest_until))
+
+    def _follow(self) -> None:
+        """Watch every pod there is by now, before it is read: what changes after is seen."""
+        pods = paths.pods_dir(self.cluster)
+        self.inotify.add(paths.cluster_dir(self.cluster), inotify.MOVED_TO | inotify.CREATE)
+        self.inotify.add(pods, _PODS)
+        try:
+            names = os.listdir(pods)
+        except FileNotFoundError:
+            names = []
+        for name in names:
+            self.inotify.add(f"{pods}/{name}", _POD)
+
+    def _follow_supervisors(self, pods: list[dict[str, Any]]) -> None:
+        """A supervisor that is killed writes no status any more: its end itself is waited for."""
+        known = set(self.supervisors.values())
+        for entry in pods:
+            record = entry["supervisor"]
+            if not entry["alive"] or (record["pid"], record["start"]) in known:
+                continue
+            try:
+                fd = syscalls.pidfd_open(record["pid"])
+            except ProcessLookupError:
+                self._soon()
+                continue
+            self.supervisors[fd] = (record["pid"], record["start"])
+            self._watch(fd, self._mourner(fd))
+            if not process.alive(record["pid"], record["start"]):
+                self._soon()
+
+    def _mourner(self, fd: int) -> Callable[[], None]:
+        def ended() -> None:
+            self._unwatch(fd)
+            os.close(fd)
+            del self.supervisors[fd]
+            self._soon()
+
+        return ended
+
+    # -- the sync ---------------------------------------------------------------------------------------------------
+
+    def _sync(self, full: bool) -> None:
+        """Reconcile; after a failure try again soon, and wholly."""
+        began = self.now()
+        self._follow()
+        self.due = float("inf")
+        error = ""
+        try:
+            period = self._reconcile(full)
+        except (OSError, PodlabError, KeyError, ValueError) as fault:
+            error, period = str(fault) or repr(fault), SYNC_PERIOD
+        now = self.now()
+        self.rest_until = now + max(MIN_SYNC_PERIOD, now - began)
+        if full:
+            self.full_due = float("inf")
+        self.full_due = min(self.full_due, now + (RETRY_SECONDS if error else period))
+        if self.due < self.rest_until:
+            self.due = self.rest_until
+        self._note(error)
+
+    def _note(self, error: str) -> None:
+        if self.ended or not os.path.isdir(paths.cluster_dir(self.cluster)):
+            self.ended = True
+            return
+        self.listeners.healthy = not error
+        if error != self.record["error"] or not self.record["synced"]:
+            self.record.update(error=error, synced=timestamp())
+            write_json(paths.watcher_file(self.cluster), self.record)
+
+    def _reconcile(self, full: bool) -> float:
+        """Bring nodes and records to what is wanted now; return the sync period in seconds."""
+        with lock.programming(self.cluster):
+            inputs = read_json(paths.proxy_file(self.cluster))
+            if inputs is None:
+                return SYNC_PERIOD
+            pods = read_pods(self.cluster)
+            self._follow_supervisors(pods)
+            asked = request({**inputs, "nodes": _nodes(inputs), "pods": pods, "state": "present", "watch": True})
+            state = read_json(asked.state_file)
+            if full or state != wanted_state(asked):
+                plan = ServicePlan(asked, check_mode=False)
+                plan.apply_all(plan.items())
+                plan.apply_all(plan.canaries())
+        faults = self.listeners.follow(_health(asked))
+        if faults:
+            raise PodlabError("; ".join(faults))
+        return float((inputs.get("proxy") or {}).get("sync_period") or SYNC_PERIOD)
+
+
+def _nodes(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The nodes that are there: one that is made or removed just now has no rules to keep."""
+    asked = inputs.get("nodes") or [{"name": node["name"]} for node in inputs["cluster"]["nodes"]]
+    return [dict(node) for node in asked if netns.exists(node.get("netns") or paths.node_netns(node["name"]))]
+
+
+def _health(asked: Request) -> dict[Place, proxy_health.Health]:
+    """Every health-check node port, by where it is answered."""
+    if not asked.rules:
+        return {}
+    anywhere = "::" if asked.options.family == "ipv6" else "0.0.0.0"
+    return {
+        Place(node.netns, anywhere, port): health
+        for node in asked.nodes
+        for port, health in proxy_health.health(asked.services, asked.slices, node.proxy, asked.options.family).items()
+    }
+
+
+def main(cluster: str) -> None:
+    """Become the watcher of the lab: say "ready" when it looks, then let the terminal or the module go."""
+    os.umask(0o022)
+    syscalls.set_name("podlab-watcher")
+    enter.set_oom_score(OOM_SCORE)
+    solo = cgroup.detect().single()
+    solo.create(paths.watcher_cgroup(cluster))
+    solo.attach(paths.watcher_cgroup(cluster), 0)
+    one = Watcher(cluster)
+    write_json(paths.watcher_file(cluster), one.record)
+    print(watcher.READY, flush=True)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+    try:
+        one.run()
+    except BaseException as error:
+        one.record["error"] = f"it ended: {error!r}"
+        write_json(paths.watcher_file(cluster), one.record)
+        raise
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
