@@ -94,8 +94,8 @@ CASES = {
         manifest=CLASHING,
     ),
     "unsupported field": Case(
-        ("M:6: Pod/a: spec.containers[0].livenessProbe: podlab does not support it yet. Remove it",),
-        manifest=pod(more=", livenessProbe: {exec: {command: [a]}}"),
+        ("M:6: Pod/a: spec.containers[0].lifecycle: podlab does not support it yet. Remove it",),
+        manifest=pod(more=", lifecycle: {preStop: {exec: {command: [a]}}}"),
     ),
     "YAML that makes Python objects": Case(
         ("M:6: the tag !!python/object/apply:os.system is not allowed. Remove the tag: plain data only",),

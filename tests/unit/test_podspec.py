@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from podlab.kube import capabilities, podspec
+from podlab.kube import capabilities, defaults, podspec
 from podlab.kube.cluster import Cluster, Node
 
 GIB = 2**30
@@ -84,6 +84,7 @@ def test_whole():
         "network": {"pod_cidr": "10.244.1.0/24", "gateway": "10.244.1.1", "address_prefix": 24, "mtu": 1500},
         "host_ip": "172.18.0.3",
         "volumes": {},
+        "readiness_gates": [],
         "containers": [
             {
                 "name": "c",
@@ -106,6 +107,7 @@ def test_whole():
                 "termination_message_path": "/dev/termination-log",
                 "stop_signal": "SIGTERM",
                 "image_pull_policy": "Always",
+                "probes": {},
             }
         ],
     }
@@ -233,3 +235,53 @@ def test_guaranteed_pod():
     assert result["cgroup_parent"] == "kubelet/kubepods/podu-1"
     assert result["resources"]["memory_limit"] == 64 * 2**20
     assert result["containers"][0]["oom_score_adj"] == -997
+
+
+PROBES = [
+    (
+        {
+            "exec": {"command": ["a", "$(A)", "$(C)", "$(D)"]},
+            "initialDelaySeconds": 3,
+            "terminationGracePeriodSeconds": 7,
+        },
+        {"kind": "exec", "command": ["a", "b", "", "$(D)"], "initial_delay": 3, "grace": 7},
+    ),
+    ({"tcpSocket": {"port": "web"}}, {"kind": "tcp", "host": "", "port": 8080}),
+    (
+        {"tcpSocket": {"port": 1, "host": "db"}, "periodSeconds": 0, "failureThreshold": 9, "timeoutSeconds": 2},
+        {"kind": "tcp", "host": "db", "port": 1, "failure": 9, "timeout": 2},
+    ),
+    (
+        {"httpGet": {"port": "web"}},
+        {"kind": "http", "host": "", "port": 8080, "scheme": "HTTP", "path": "/", "headers": []},
+    ),
+    (
+        {
+            "httpGet": {
+                "port": 1,
+                "path": "a b?c=%20&d=\u00e9",
+                "scheme": "HTTPS",
+                "httpHeaders": [{"name": "X", "value": "y"}],
+            },
+            "successThreshold": 2,
+        },
+        {
+            **{"kind": "http", "host": "", "port": 1, "scheme": "HTTPS", "path": "/a%20b?c=%20&d=%C3%A9", "success": 2},
+            "headers": [{"name": "X", "value": "y"}],
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("probe", "expected"), PROBES, ids=range(len(PROBES)))
+def test_probes(probe, expected):
+    ports = [{"containerPort": 1234}, {"name": "web", "containerPort": 8080}]
+    env = [{"name": "A", "value": "b"}, {"name": "C", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    complete = defaults.pod_spec({"containers": [{"image": "busybox", "readinessProbe": probe}]})["containers"][0]
+    (found,) = config({**complete, "ports": ports, "env": env})["containers"]
+    usual = {"initial_delay": 0, "timeout": 1, "period": 10, "success": 1, "failure": 3, "grace": None}
+    assert found["probes"] == {"readiness": {**usual, **expected}}
+
+
+def test_readiness_gates():
+    assert config(readinessGates=[{"conditionType": "a/b"}])["readiness_gates"] == ["a/b"]

@@ -28,6 +28,8 @@ def view(state: dict[str, Any], restarts: bool = False, last: dict[str, Any] = N
         "last_state": last,
         "restart_count": 0,
         "restarts": restarts,
+        "started": "running" in state,
+        "ready": "running" in state,
     }
 
 
@@ -116,6 +118,34 @@ def test_the_unready_are_named() -> None:
 def test_a_completed_pod_is_not_ready_because_it_is_completed() -> None:
     assert conditions(status([view(ended(0))]))["Ready"] == ("False", "t1", "PodCompleted")
     assert conditions(status([view(ended(0))]))["ContainersReady"] == ("False", "t1", "PodCompleted")
+
+
+def test_a_failed_pod_is_not_ready_because_it_has_failed() -> None:
+    found = status([view(ended(1)), view(ended(0))])
+    assert conditions(found)["Ready"] == ("False", "t1", "PodFailed")
+    assert conditions(found)["ContainersReady"] == ("False", "t1", "PodFailed")
+
+
+def test_one_that_runs_and_is_not_ready() -> None:
+    found = status([view(RUNNING, name="a"), {**view(RUNNING, name="b"), "ready": False}])
+    assert found["phase"] == "Running"
+    assert conditions(found)["Ready"] == conditions(found)["ContainersReady"] == ("False", "t1", "ContainersNotReady")
+    assert [(each["ready"], each["started"]) for each in found["containerStatuses"]] == [(True, True), (False, True)]
+
+
+def test_readiness_gates_that_nobody_opens() -> None:
+    gated = {**CONFIG, "readiness_gates": ["a/b", "c/d"]}
+    found = podstatus.pod_status(gated, [view(RUNNING)], "10.244.0.5", "t0", "t1")
+    assert conditions(found)["ContainersReady"] == ("True", "t1", "")
+    ready = next(each for each in found["conditions"] if each["type"] == "Ready")
+    assert (ready["status"], ready["reason"], ready["message"]) == (
+        "False",
+        "ReadinessGatesNotReady",
+        'corresponding condition of pod readiness gate "a/b" does not exist., '
+        'corresponding condition of pod readiness gate "c/d" does not exist.',
+    )
+    unready = podstatus.pod_status(gated, [view(LOOPING, True, ended(1))], "10.244.0.5", "t0", "t1")
+    assert conditions(unready)["Ready"][2] == "ContainersNotReady"
 
 
 def test_containers_are_listed_by_name() -> None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "module_utils" / "podlab"
+# Loaded by a child of the supervisor, from Python's own directory, when it probes by HTTPS.
+LATE = {"ssl"}
 HEAVY = {"dataclasses", "inspect", "typing_extensions", "subprocess", "ansible", "yaml", "ipaddress", "logging"}
 
 
@@ -39,8 +41,8 @@ def test_nothing_is_left_to_import() -> None:
     for name in ours:
         path = PACKAGE.parent / (name.replace(".", "/") + ".py")
         if path.exists():
-            assert late_imports(path, name) <= modules, f"{name} imports something later"
+            assert late_imports(path, name) <= modules | LATE, f"{name} imports something later"
 
 
 def test_the_supervisor_stays_small() -> None:
-    assert not {name.split(".")[0] for name in loaded()} & HEAVY
+    assert not {name.split(".")[0] for name in loaded()} & (HEAVY | LATE)

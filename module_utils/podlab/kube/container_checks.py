@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import capabilities, field_checks, names, qos, quantity
+from . import capabilities, field_checks, names, probe_checks, qos, quantity
 from .schema import Finding, Path, show, walk
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -36,6 +36,7 @@ def container(thing: Mapping[str, Any], volumes: Sequence[Any], path: Path) -> I
     for index, entry in enumerate(thing.get("env") or []):
         yield from _env(entry, (*path, "env", index))
     yield from _ports(thing.get("ports") or [], (*path, "ports"))
+    yield from probe_checks.probes(thing, path)
     yield from _resources(thing.get("resources") or {}, (*path, "resources"))
     yield from _mounts(thing.get("volumeMounts") or [], volumes, (*path, "volumeMounts"))
     yield from _security(thing.get("securityContext") or {}, (*path, "securityContext"))

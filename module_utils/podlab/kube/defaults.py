@@ -21,6 +21,8 @@ _CONTAINER: Mapping[str, Any] = {
     "terminationMessagePolicy": "File",
     "resources": {},
 }
+_PROBE: Mapping[str, int] = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+_HTTP_GET: Mapping[str, str] = {"path": "/", "scheme": "HTTP"}
 _SERVICE: Mapping[str, Any] = {
     "type": "ClusterIP",
     "sessionAffinity": "None",
@@ -54,9 +56,19 @@ def _container(container: Mapping[str, Any]) -> dict[str, Any]:
         made["resources"] = {**made["resources"], "requests": requests}
     if "ports" in made:
         made["ports"] = [{"protocol": "TCP", **port} for port in made["ports"]]
+    for key in ("startupProbe", "livenessProbe", "readinessProbe"):
+        if made.get(key) is not None:
+            made[key] = _probe(made[key])
     for entry in made.get("env") or []:
         if "fieldRef" in (entry.get("valueFrom") or {}):
             entry["valueFrom"]["fieldRef"].setdefault("apiVersion", "v1")
+    return made
+
+
+def _probe(probe: Mapping[str, Any]) -> dict[str, Any]:
+    made = {**probe, **{key: probe.get(key) or value for key, value in _PROBE.items()}}
+    if "httpGet" in made:
+        made["httpGet"] = {**made["httpGet"], **{key: made["httpGet"].get(key) or _HTTP_GET[key] for key in _HTTP_GET}}
     return made
 
 

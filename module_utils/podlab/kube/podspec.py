@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import capabilities, env, podfiles, qos, quantity
+from . import capabilities, env, podfiles, probespec, qos, quantity
 
 if TYPE_CHECKING:
     from .cluster import Cluster, Node
@@ -80,6 +80,7 @@ def runtime_config(
             volume["name"]: _volume(volume, pod_resources["memory_limit"], machine)
             for volume in spec.get("volumes") or []
         },
+        "readiness_gates": [gate["conditionType"] for gate in spec.get("readinessGates") or []],
         "containers": [
             _container(container, pod, node, quality, host, service_vars, images, machine) for container in containers
         ],
@@ -144,6 +145,7 @@ def _container(
         "termination_message_path": container["terminationMessagePath"],
         "stop_signal": config.get("StopSignal") or "SIGTERM",
         "image_pull_policy": container["imagePullPolicy"],
+        "probes": probespec.probes(container),
     }
 
 

@@ -1,7 +1,7 @@
 """v1.PodStatus from what the supervisor knows. Pure. Source: kubelet's getPhase and status/generate.go.
 
 A container's view is a dict: name, image, image_id, id, state (one of waiting, running, terminated), last_state,
-restart_count, restarts (it will be started again).
+restart_count, restarts (it will be started again), started and ready (as its probes say).
 """
 
 from __future__ import annotations
@@ -30,31 +30,38 @@ def _condition(kind: str, true: bool, when: str, reason: str = "", message: str 
 
 
 def conditions(
-    containers: Sequence[Mapping[str, Any]], final: str, sandbox: bool, start: str, now: str
+    containers: Sequence[Mapping[str, Any]], final: str, sandbox: bool, start: str, now: str, gates: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The pod's conditions. final: its phase; a finished pod is not ready because it is completed."""
-    unready = [view["name"] for view in containers if "running" not in view["state"]]
-    done = final == "Succeeded"
-    reason = "PodCompleted" if done else "ContainersNotReady"
+    """The pod's conditions. final: its phase; a finished pod is not ready because it is completed.
+
+    gates: condition types of spec.readinessGates. Nobody sets conditions from outside, so they keep the pod unready.
+    """
+    unready = [view["name"] for view in containers if not view["ready"]]
+    done = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(final, "")
+    reason = done or "ContainersNotReady"
     message = "" if done else f"containers with unready status: [{' '.join(unready)}]"
+    contained = (not unready and not done, now, reason, message)
+    ready = contained
+    if contained[0] and gates:
+        missing = [f'corresponding condition of pod readiness gate "{gate}" does not exist.' for gate in gates]
+        ready = (False, now, "ReadinessGatesNotReady", ", ".join(missing))
     return [
         _condition("PodReadyToStartContainers", sandbox, start),
         _condition("Initialized", True, start),
-        _condition("Ready", not unready, now, reason, message),
-        _condition("ContainersReady", not unready, now, reason, message),
+        _condition("Ready", *ready),
+        _condition("ContainersReady", *contained),
         _condition("PodScheduled", True, start),
     ]
 
 
 def container_status(view: Mapping[str, Any]) -> dict[str, Any]:
     """One entry of containerStatuses."""
-    running = "running" in view["state"]
     return {
         "name": view["name"],
         "state": view["state"],
         "lastState": view["last_state"],
-        "ready": running,
-        "started": running,
+        "ready": view["ready"],
+        "started": view["started"],
         "restartCount": view["restart_count"],
         "image": view["image"],
         "imageID": view["image_id"],
@@ -72,9 +79,10 @@ def pod_status(
 ) -> dict[str, Any]:
     """The whole status. old: the conditions before, whose transition times stay while they do not change."""
     final = phase(containers)
+    found = conditions(containers, final, bool(address), started, now, config.get("readiness_gates") or ())
     status: dict[str, Any] = {
         "phase": final,
-        "conditions": _keep_times(conditions(containers, final, bool(address), started, now), old),
+        "conditions": _keep_times(found, old),
         "hostIP": config["host_ip"],
         "hostIPs": [{"ip": config["host_ip"]}],
         "startTime": started,

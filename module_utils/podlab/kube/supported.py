@@ -44,6 +44,18 @@ _CONTAINER_SECURITY = {
     "seccompProfile": {"type": only("Unconfined")},
 }
 
+_PROBE = {
+    "exec": {"command": YES},
+    "httpGet": {"path": YES, "port": YES, "host": YES, "scheme": YES, "httpHeaders": [{"name": YES, "value": YES}]},
+    "tcpSocket": {"port": YES, "host": YES},
+    "initialDelaySeconds": YES,
+    "timeoutSeconds": YES,
+    "periodSeconds": YES,
+    "successThreshold": YES,
+    "failureThreshold": YES,
+    "terminationGracePeriodSeconds": YES,
+}
+
 _CONTAINER = {
     "name": YES,
     "image": YES,
@@ -53,6 +65,9 @@ _CONTAINER = {
     "workingDir": YES,
     "env": [{"name": YES, "value": YES, "valueFrom": {"fieldRef": {"fieldPath": YES, "apiVersion": only("v1")}}}],
     "ports": [{"containerPort": YES, "name": YES, "protocol": YES, "hostPort": only(0)}],
+    "readinessProbe": _PROBE,
+    "livenessProbe": _PROBE,
+    "startupProbe": _PROBE,
     "resources": {"limits": _RESOURCE_NAMES, "requests": _RESOURCE_NAMES},
     "volumeMounts": [
         {
@@ -86,6 +101,7 @@ POD_SPEC = {
         {"name": YES, "emptyDir": {"medium": YES, "sizeLimit": YES}, "hostPath": {"path": YES, "type": YES}},
     ],
     "enableServiceLinks": YES,
+    "readinessGates": [{"conditionType": YES}],
     "dnsPolicy": YES,
     "dnsConfig": {"nameservers": YES, "searches": YES, "options": YES},
     "hostAliases": YES,

@@ -13,18 +13,13 @@ import sys
 import termios
 import tty
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable
 
 from ..errors import PodlabError
 from ..kube import env as kube_env
-from ..linux import cgroup, process, syscalls
+from . import command, entry, paths
 from . import container as capsule
-from . import enter, entry, paths
 from .files import read_json
-
-# Joined after the network's; the PID namespace counts for the child, the mount namespace brings the root with it.
-JOIN = ("ipc", "uts", "net", "cgroup", "pid", "mnt")
-FAILED_TO_RUN = 255
 
 
 def exec_in(
@@ -52,8 +47,10 @@ def exec_in(
         environment.append(("TERM", os.environ.get("TERM", "xterm")))
     path = f"{config['cgroup_parent']}/{capsule.container_id(uid, container['name'], run)}"
 
+    target = command.Target(container, path, pid, environment)
+
     def inside(streams: Streams) -> int:
-        return _join(container, path, pid, environment, list(argv), streams)
+        return command.run(target, list(argv), streams.open, _complain, streams.fds or ())
 
     return _with_streams(record, inside, stdin, terminal)
 
@@ -65,6 +62,14 @@ class Streams:
         self.fds = fds
         self.channel = channel
 
+    def open(self) -> tuple[int, int, int]:
+        """In the command's process: its standard streams."""
+        return self.fds or _own_terminal(self.channel)
+
+
+def _complain(text: str) -> None:
+    os.write(2, f"error: {text}\n".encode("utf-8", "replace"))
+
 
 def _container(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     names = [entry["name"] for entry in config["containers"]]
@@ -72,65 +77,6 @@ def _container(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         raise PodlabError(f"pod {config['name']} has no container {name}. It has: {', '.join(names)}")
     chosen: Mapping[str, Any] = config["containers"][names.index(name) if name else 0]
     return chosen
-
-
-def _join(
-    container: Mapping[str, Any],
-    path: str,
-    pid: int,
-    environment: list[tuple[str, str]],
-    argv: list[str],
-    streams: Streams,
-) -> int:
-    """In a process of the node: join the container's namespaces and cgroup, fork into its PID namespace, execute."""
-    enter.forbid_tracing()
-    started = process.start_time(pid)
-    fds = [(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), kind) for kind in JOIN]
-    if not process.alive(pid, started):
-        raise PodlabError("the container has just ended")
-    wanted = enter.privileges(container)
-    enter.set_oom_score(wanted.oom_score_adj)
-    cgroup.detect().attach(path, 0)
-    for fd, kind in fds:
-        syscalls.setns(fd, syscalls.NAMESPACES[kind])
-    child = os.fork()
-    if child == 0:
-        _become_command(container, wanted, environment, argv, streams)
-    if streams.fds:
-        for fd in streams.fds:
-            os.close(fd)
-    return entry.exit_code(os.waitpid(child, 0)[1])
-
-
-def _become_command(
-    container: Mapping[str, Any],
-    wanted: enter.Privileges,
-    environment: list[tuple[str, str]],
-    argv: list[str],
-    streams: Streams,
-) -> NoReturn:
-    try:
-        os.setsid()
-        fds = streams.fds or _own_terminal(streams.channel)
-        for number, fd in enumerate(fds):
-            os.dup2(fd, number)
-        user = enter.resolve_user(container["user"])
-        final = enter.environment(environment, user.home)
-        enter.reset_process()
-        enter.become(user, wanted)
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        enter.change_directory(container["cwd"])
-        enter.close_others()
-        enter.execute(argv, final)
-    except FileNotFoundError as error:
-        _complain(f"error: {argv[0]}: {error.strerror}")
-    except (OSError, PodlabError) as error:
-        _complain(f"error: {error}")
-    os._exit(FAILED_TO_RUN)
-
-
-def _complain(text: str) -> None:
-    os.write(2, f"{text}\n".encode("utf-8", "replace"))
 
 
 def _own_terminal(channel: socket.socket | None) -> tuple[int, int, int]:
@@ -170,7 +116,7 @@ def _fork(body: Callable[[], int], unused: Sequence[int]) -> int:
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
-        code = FAILED_TO_RUN
+        code = command.FAILED_TO_RUN
         try:
             for fd in unused:
                 # Every process on the way would keep the command's input open.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..kube.backoff import BackOff
+from ..kube.probes import Probes
 from .crilog import Log
 
 
@@ -15,6 +16,7 @@ class Run:
     __slots__ = (
         "back_off",
         "began",
+        "condemned",
         "config",
         "id",
         "last_state",
@@ -22,8 +24,10 @@ class Run:
         "outputs",
         "pid",
         "pidfd",
+        "probes",
         "restart_count",
         "restarts",
+        "said",
         "started_at",
         "state",
     )
@@ -40,6 +44,11 @@ class Run:
         self.pidfd = -1
         self.outputs: dict[int, str] = {}
         self.log: Log | None = None
+        self.probes = Probes(config.get("probes") or {})
+        # What the latest probe of each kind had to say, when it was not that all is well.
+        self.said: dict[str, str] = {}
+        # It is being stopped because a probe failed: it is started again even if it ends well.
+        self.condemned = False
         self.began = 0.0
         self.started_at = ""
 
@@ -58,6 +67,8 @@ class Run:
             "last_state": self.last_state,
             "restart_count": self.restart_count,
             "restarts": self.restarts,
+            "started": self.probes.started,
+            "ready": self.probes.ready,
         }
 
     def exit_code(self) -> int:

@@ -7,9 +7,7 @@ pod.
 
 from __future__ import annotations
 
-import heapq
 import os
-import select
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -23,11 +21,15 @@ from . import container as capsule
 from . import paths, sandbox
 from .crilog import Log, timestamp
 from .files import read_json, write_json
+from .loop import Loop
+from .prober import Owner, Prober
 from .run import Run
 from .starter import Failed, Starter, borrow
 
 CHUNK = 65536
 MINIMUM_GRACE = 1.0
+# The kubelet's minimumGracePeriodInSeconds: what a container that it stops by itself has at least.
+MINIMUM_SHUTDOWN = 2.0
 SANDBOX_RETRY = 10.0
 SUPERVISOR_OOM_SCORE = -999
 # Loaded now: a supervisor outlives the files that it was started from.
@@ -49,10 +51,7 @@ class Supervisor:
         self.ready = ready
         self.now = now
         self.directory = paths.pod_dir(config["cluster"], config["uid"])
-        self.poll = select.poll()
-        self.watched: dict[int, Callable[[], None]] = {}
-        self.timers: list[tuple[float, int, Callable[[], None]]] = []
-        self.sequence = 0
+        self.loop = Loop(now)
         self.runs = [Run(entry) for entry in config["containers"]]
         self.sandbox: sandbox.Sandbox | None = None
         self.attempt = 0
@@ -62,61 +61,42 @@ class Supervisor:
         self.changed = True
         self.ended = False
         self.announced = False
+        owner = Owner(self._has_changed, self._unhealthy, lambda: self.address, self._children)
+        self.prober = Prober(config, self.runs, self.loop, now, owner)
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Live until the pod is deleted or has finished."""
-        self._listen_for_signals()
+        self.loop.on_term(self._asked)
         self._sync()
         while not self.ended:
             self._write_status()
             self._announce()
-            self._wait()
+            self.loop.step()
         self.changed = True
         self._write_status()
         # A pod that is over before it has begun: its module waits for a word all the same.
         self._announce()
 
-    def _wait(self) -> None:
-        timeout = None
-        if self.timers:
-            timeout = max(0.0, (self.timers[0][0] - self.now()) * 1000)
-        for fd, handler in [(fd, self.watched.get(fd)) for fd, _ in self.poll.poll(timeout)]:
-            # One handler may close what the next event is about, and what it opens then has the same number.
-            if handler and self.watched.get(fd) is handler:
-                handler()
-        while self.timers and self.timers[0][0] <= self.now() and not self.ended:
-            self.changed = True
-            heapq.heappop(self.timers)[2]()
-
-    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
-        self.watched[fd] = handler
-        self.poll.register(fd, select.POLLIN)
-
-    def _unwatch(self, fd: int) -> None:
-        if self.watched.pop(fd, None):
-            self.poll.unregister(fd)
-
     def _at(self, delay: float, action: Callable[[], None]) -> None:
-        self.sequence += 1
-        heapq.heappush(self.timers, (self.now() + delay, self.sequence, action))
+        def act() -> None:
+            if not self.ended:
+                self.changed = True
+                action()
 
-    def _listen_for_signals(self) -> None:
-        read, write = os.pipe()
-        os.set_blocking(read, False)
-        os.set_blocking(write, False)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        self.loop.at(delay, act)
 
-        def asked() -> None:
-            os.read(read, 64)
-            self.changed = True
-            self._delete()
+    def _asked(self) -> None:
+        self.changed = True
+        self._delete()
 
-        self._watch(read, asked)
+    def _has_changed(self) -> None:
+        self.changed = True
+
+    def _children(self) -> set[int]:
+        pids = {run.pid for run in self.runs if run.pid}
+        return pids | {self.sandbox.pid} if self.sandbox else pids
 
     # -- sandbox ----------------------------------------------------------------------------------------------------
 
@@ -144,7 +124,7 @@ class Supervisor:
         identity = sandbox.sandbox_id(self.config["uid"], self.attempt)
         self.sandbox = sandbox.Sandbox(identity, self.attempt, made["pid"], pidfd, made["address"])
         self.address = made["address"]
-        self._watch(pidfd, self._sandbox_died)
+        self.loop.watch(pidfd, self._sandbox_died)
         for run in due:
             self._adopt(run, made["runs"][run.name], pipes[run.name])
 
@@ -174,7 +154,7 @@ class Supervisor:
         self._end_sandbox()
         if self.deletion:
             return
-        self.timers.clear()
+        self.loop.forget_times()
         if self.config["restart_policy"] == "Never":
             self._finish()
             return
@@ -190,7 +170,7 @@ class Supervisor:
     def _end_sandbox(self) -> None:
         if self.sandbox:
             identity = self.sandbox.id
-            self._unwatch(self.sandbox.pidfd)
+            self.loop.unwatch(self.sandbox.pidfd)
             sandbox.stop(self.sandbox)
             self.sandbox = None
             borrow(lambda _: sandbox.remove_traces(self.config, identity))
@@ -206,6 +186,7 @@ class Supervisor:
         run.log = Log(f"{path}/{run.name}/{run.restart_count}.log")
         run.id = capsule.container_id(self.config["uid"], run.name, run.restart_count)
         run.began, run.started_at = self.now(), timestamp()
+        run.condemned = False
         return (*os.pipe(), *os.pipe())
 
     def _abandon(self, run: Run, pipes: tuple[int, int, int, int]) -> None:
@@ -244,8 +225,9 @@ class Supervisor:
         run.state = {"running": {"startedAt": run.started_at}}
         for fd in run.outputs:
             os.set_blocking(fd, False)
-            self._watch(fd, self._reader(run, fd))
-        self._watch(run.pidfd, lambda: self._exited(run))
+            self.loop.watch(fd, self._reader(run, fd))
+        self.loop.watch(run.pidfd, lambda: self._exited(run))
+        self.prober.begin(run)
 
     def _reader(self, run: Run, fd: int) -> Callable[[], None]:
         def read() -> None:
@@ -262,7 +244,7 @@ class Supervisor:
         if data and run.log:
             run.log.feed(run.outputs[fd], data)
             return True
-        self._unwatch(fd)
+        self.loop.unwatch(fd)
         return False
 
     def _exited(self, run: Run) -> None:
@@ -272,9 +254,10 @@ class Supervisor:
         self.changed = True
         _, status = os.waitpid(run.pid, 0)
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        self._unwatch(run.pidfd)
+        self.loop.unwatch(run.pidfd)
         os.close(run.pidfd)
         run.pid, run.pidfd = 0, -1
+        run.probes.end()
         try:
             ending = borrow(lambda _: self._end(run))
         except Failed as error:
@@ -282,7 +265,7 @@ class Supervisor:
         for fd in list(run.outputs):
             while self._read(run, fd):
                 pass
-            self._unwatch(fd)
+            self.loop.unwatch(fd)
             os.close(fd)
         run.outputs = {}
         self._settle(run, code, ending["reason"], ending["message"])
@@ -304,7 +287,8 @@ class Supervisor:
             run.log.close()
             run.log = None
         run.state = podstatus.terminated(code, reason, run.started_at, timestamp(), run.id, text)
-        run.restarts = restarts(self.config["restart_policy"], code) and not self.deletion
+        policy = self.config["restart_policy"]
+        run.restarts = not self.deletion and (restarts(policy, code) or (run.condemned and policy != "Never"))
         if run.restarts and self.sandbox:
             self._back_off(run)
         elif not any(other.pid or other.restarts for other in self.runs):
@@ -319,9 +303,27 @@ class Supervisor:
             run.state = {"waiting": {"reason": "CrashLoopBackOff", "message": message(delay, *names)}}
         self._at(delay, lambda: self._start(run))
 
+    def _unhealthy(self, run: Run, kind: str) -> None:
+        """A probe has failed for good: the container is stopped; by policy it comes back."""
+        identity, grace = run.id, run.config["probes"][kind]["grace"]
+        never = self.config["restart_policy"] == "Never"
+        run.said[kind] = f"Container {run.name} failed {kind} probe" + ("" if never else ", will be restarted")
+        run.condemned = True
+        self._ask_to_end(run)
+
+        def kill() -> None:
+            if run.id == identity:
+                self._kill(run, signal.SIGKILL)
+
+        self._at(max(MINIMUM_SHUTDOWN, self.config["grace"] if grace is None else grace), kill)
+
+    def _ask_to_end(self, run: Run) -> None:
+        self._kill(run, getattr(signal, run.config.get("stop_signal", "SIGTERM"), signal.SIGTERM))
+
     def _kill(self, run: Run, number: int) -> None:
         try:
-            syscalls.pidfd_send_signal(run.pidfd, number)
+            if run.pid:
+                syscalls.pidfd_send_signal(run.pidfd, number)
         except ProcessLookupError:
             pass
 
@@ -331,6 +333,7 @@ class Supervisor:
         """No container will run again: the sandbox goes; a deleted pod's files too."""
         if self.ended:
             return
+        self.prober.stop()
         self._end_sandbox()
         self.ended = True
         cgroup.detect().attach("init", 0)
@@ -350,19 +353,18 @@ class Supervisor:
         grace = max(MINIMUM_GRACE, float(asked.get("grace", self.config["grace"]))) if asked.get("grace") != 0 else 0.0
         if not self.deletion:
             self.deletion = asked.get("deletionTimestamp") or timestamp()
-            self.timers.clear()
+            self.loop.forget_times()
+            self.prober.delete()
             for run in self.runs:
                 run.restarts = False
-                if run.pid:
-                    self._kill(run, getattr(signal, run.config.get("stop_signal", "SIGTERM"), signal.SIGTERM))
+                self._ask_to_end(run)
         self._at(grace, self._kill_all)
         if not any(run.pid for run in self.runs):
             self._finish()
 
     def _kill_all(self) -> None:
         for run in self.runs:
-            if run.pid:
-                self._kill(run, signal.SIGKILL)
+            self._kill(run, signal.SIGKILL)
 
     # -- what others see --------------------------------------------------------------------------------------------
 
@@ -382,6 +384,7 @@ class Supervisor:
         if self.deletion:
             status["deletionTimestamp"] = self.deletion
         status["podlab"] = {
+            "probes": {run.name: said for run in self.runs for said in [" ".join(run.said.values())] if said},
             "sandbox": self.sandbox.id if self.sandbox else "",
             "attempt": self.attempt,
             "pause": self.sandbox.pid if self.sandbox else 0,

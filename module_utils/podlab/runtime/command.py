@@ -1,0 +1,85 @@
+"""A command in a running container, by the same door as its start (enter.py): for `exec` and for exec probes.
+
+Light to import: every supervisor carries it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, NamedTuple, NoReturn
+
+from ..errors import PodlabError
+from ..linux import cgroup, process, syscalls
+from . import enter, entry
+
+# Joined after the network's; the PID namespace counts for the child, the mount namespace brings the root with it.
+JOIN = ("ipc", "uts", "net", "cgroup", "pid", "mnt")
+FAILED_TO_RUN = 255
+
+
+class Target(NamedTuple):
+    """A running container: its runtime config, its cgroup and first process as the node names them, its environment."""
+
+    container: Mapping[str, Any]
+    cgroup: str
+    pid: int
+    environment: Sequence[tuple[str, str]]
+
+
+def run(
+    target: Target,
+    argv: list[str],
+    streams: Callable[[], tuple[int, int, int]],
+    complain: Callable[[str], None],
+    held: Sequence[int] = (),
+) -> int:
+    """In a process of the node: join the container's namespaces and cgroup, fork into its PID namespace, execute.
+
+    streams: gives the command's standard streams, in its process. complain: told, there, why it cannot be executed.
+    held: descriptors that only the command is to keep. Returns its exit code (FAILED_TO_RUN when it never ran).
+    Raises PodlabError when the container is gone, OSError when it cannot be joined.
+    """
+    enter.forbid_tracing()
+    started = process.start_time(target.pid)
+    fds = [(os.open(f"/proc/{target.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), kind) for kind in JOIN]
+    if not process.alive(target.pid, started):
+        raise PodlabError("the container has just ended")
+    wanted = enter.privileges(target.container)
+    enter.set_oom_score(wanted.oom_score_adj)
+    cgroup.detect().attach(target.cgroup, 0)
+    for fd, kind in fds:
+        syscalls.setns(fd, syscalls.NAMESPACES[kind])
+    child = os.fork()
+    if child == 0:
+        _become(target, wanted, argv, streams, complain)
+    for fd in held:
+        os.close(fd)
+    return entry.exit_code(os.waitpid(child, 0)[1])
+
+
+def _become(
+    target: Target,
+    wanted: enter.Privileges,
+    argv: list[str],
+    streams: Callable[[], tuple[int, int, int]],
+    complain: Callable[[str], None],
+) -> NoReturn:
+    try:
+        os.setsid()
+        for number, fd in enumerate(streams()):
+            os.dup2(fd, number)
+        user = enter.resolve_user(target.container["user"])
+        final = enter.environment(target.environment, user.home)
+        enter.reset_process()
+        enter.become(user, wanted)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        enter.change_directory(target.container["cwd"])
+        enter.close_others()
+        enter.execute(argv, final)
+    except FileNotFoundError as error:
+        complain(f"{argv[0]}: {error.strerror}")
+    except (OSError, PodlabError) as error:
+        complain(str(error))
+    os._exit(FAILED_TO_RUN)

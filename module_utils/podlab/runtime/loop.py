@@ -1,0 +1,69 @@
+"""What a supervisor waits for: descriptors and times, in one thread."""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import signal
+from typing import Callable
+
+
+class Loop:
+    """Calls a handler when its descriptor is readable, and an action when its time has come."""
+
+    __slots__ = ("_handlers", "_now", "_poll", "_sequence", "_timers")
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._poll = select.poll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = 0
+
+    def watch(self, fd: int, handler: Callable[[], None]) -> None:
+        """Call handler whenever fd is readable or at its end."""
+        self._handlers[fd] = handler
+        self._poll.register(fd, select.POLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Forget fd, before it is closed."""
+        if self._handlers.pop(fd, None):
+            self._poll.unregister(fd)
+
+    def at(self, delay: float, action: Callable[[], None]) -> None:
+        """Call action once, after so many seconds."""
+        self._sequence += 1
+        heapq.heappush(self._timers, (self._now() + delay, self._sequence, action))
+
+    def forget_times(self) -> None:
+        """Call no action that is waiting for its time."""
+        self._timers.clear()
+
+    def on_term(self, handler: Callable[[], None]) -> None:
+        """Call handler for every SIGTERM, and let a terminal's signals pass."""
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        os.set_blocking(write, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+        def asked() -> None:
+            os.read(read, 64)
+            handler()
+
+        self.watch(read, asked)
+
+    def step(self) -> None:
+        """Wait for something, then call what it concerns."""
+        timeout = None
+        if self._timers:
+            timeout = max(0.0, (self._timers[0][0] - self._now()) * 1000)
+        for fd, handler in [(fd, self._handlers.get(fd)) for fd, _ in self._poll.poll(timeout)]:
+            # One handler may close what the next event is about, and what it opens then has the same number.
+            if handler and self._handlers.get(fd) is handler:
+                handler()
+        while self._timers and self._timers[0][0] <= self._now():
+            heapq.heappop(self._timers)[2]()
