@@ -237,6 +237,24 @@ def capture(c, what, count="", interface="", namespace="", write="", name=""):
 
 
 @command(
+    root=True,
+    short={"namespace": "n", "output": "o"},
+    help={
+        "pod": POD + "; or a node",
+        "service": "NAME, NAMESPACE/NAME or NAME.NAMESPACE, with :PORT if it has several; or ADDRESS:PORT[/udp]",
+        "namespace": "of the pod and the Service (default: default)",
+        "output": "json or yaml instead of the story",
+        "name": NAME,
+    },
+)
+def trace(c, pod, service, namespace="", output="", name=""):
+    """Follow one packet: trace POD SERVICE[:PORT]"""
+    from podlab.cli import trace
+
+    trace.trace(pod, service, name=name, namespace=namespace, form=output)
+
+
+@command(
     words="files",
     iterable=["file", "kernel_feature"],
     short={"file": "f"},
@@ -296,6 +314,22 @@ def bench(c, rows="", output="", pods="100"):
 
 
 ns = Collection(
-    up, down, status, get, exec_, logs, apply, delete, scale, capture, validate, rules, demo_pod, test, lint, bench
+    up,
+    down,
+    status,
+    get,
+    exec_,
+    logs,
+    apply,
+    delete,
+    scale,
+    capture,
+    trace,
+    validate,
+    rules,
+    demo_pod,
+    test,
+    lint,
+    bench,
 )
 ns.configure({"run": {"echo": False}})

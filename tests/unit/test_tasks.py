@@ -32,6 +32,7 @@ EVERY_TASK = sorted(
         "scale",
         "status",
         "test",
+        "trace",
         "up",
     ]
     + ["validate"]
@@ -292,7 +293,7 @@ def test_without_root_there_is_one_message_and_nothing_else(
     typed: Any, got: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    word = {"exec": ["p"], "logs": ["p"], "scale": ["deployment/web"]}.get(name, [])
+    word = {"exec": ["p"], "logs": ["p"], "scale": ["deployment/web"], "trace": ["p", "s"]}.get(name, [])
     assert typed(name, *word) == 1
     captured = capsys.readouterr()
     assert captured.err == f"podlab needs root for `{name}`: run it with sudo\n"
