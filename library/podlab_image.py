@@ -8,7 +8,7 @@ module: podlab_image
 short_description: Container images in podlab's store
 description:
   - Makes images present in C(/var/lib/podlab/images), one directory per layer, so that an overlay mount can use them.
-  - C(busybox), C(nginx), C(registry.k8s.io/pause) and C(docker.io/podlab/dnsmasq) with their usual tags are made from
+  - C(busybox), C(nginx), C(registry.k8s.io/pause) and C(docker.io/podlab/dns) with their usual tags are made from
     Debian's packages, without a registry and without installing anything. Every other image is pulled with skopeo;
     each digest is checked, and each layer is unpacked so that nothing in it lands outside its directory.
   - Every image that cannot be had is reported before anything is built or pulled.

@@ -15,7 +15,8 @@ description:
     and rules of others are left alone.
   - On every node, whatever the proxy mode, makes kindnet's iptables chain C(KIND-MASQ-AGENT), so that what pods
     send out of the pods' network carries the node's address.
-  - Writes the DNS records of Services and headless endpoints as hosts files for C(dnsmasq --hostsdir).
+  - Writes the DNS records of Services and headless endpoints as one file, C(records.json), which the lab's DNS server
+    looks at when it is asked.
 version_added: "0.1.0"
 options:
   cluster:
@@ -91,7 +92,7 @@ options:
         type: bool
         default: false
   dns_dir:
-    description: Directory for the hosts files; the lab's own when left out. Every other file in it is removed.
+    description: Directory for the DNS records; the lab's own when left out. Every other file in it is removed.
     type: path
   state_file:
     description: File for the Services and EndpointSlices as programmed; the lab's own when left out.

@@ -189,13 +189,16 @@ class ServicePlan:
 
     def _dns_item(self, have: Have) -> Item:
         request = self.request
-        want = dns.records(request.services, request.slices, request.zone) if request.present else {}
+        want = {}
+        if request.present:
+            zone = (request.zone, request.networks, request.namespaces)
+            want[dns.FILE] = dns.document(request.services, request.slices, *zone)
         changed = {name: text for name, text in want.items() if have.records.get(name) != text}
         gone = [name for name in have.records if name not in want]
         steps = [_write_step(f"{request.dns_dir}/{name}", text) for name, text in changed.items()]
-        steps += [_remove_step(f"{request.dns_dir}/{name}", "no records in this namespace") for name in gone]
-        before = {name: have.records[name] for name in (*changed, *gone) if name in have.records}
-        return Item("dns", steps, before, changed)
+        steps += [_remove_step(f"{request.dns_dir}/{name}", "no file of records") for name in gone]
+        before = {name: dns.shown(have.records[name]) for name in (*changed, *gone) if name in have.records}
+        return Item("dns", steps, before, {name: dns.shown(text) for name, text in changed.items()})
 
     def _state_item(self, have: Have) -> Item:
         request = self.request
@@ -259,7 +262,7 @@ def _merged(restores: Sequence[Step]) -> list[Step]:
 
 
 def _write_step(path: str, text: str) -> Step:
-    why = f"{text.count(chr(10))} records"
+    why = f"{text.count(' IN ')} records"
     return Step("file.write", path, ("tee", path), why, _write_records, {"path": path, "text": text})
 
 

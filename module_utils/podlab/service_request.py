@@ -38,6 +38,8 @@ class Request(NamedTuple):
     backend: str
     pod_subnet: str
     inputs: Mapping[str, Any] | None
+    networks: Sequence[str] = ()
+    namespaces: Sequence[str] = ()
 
 
 # What of the module's options the watcher needs to ask the same again; the pods it reads itself.
@@ -92,6 +94,8 @@ def request(params: Mapping[str, Any]) -> Request:
         backend=options.get("backend") or "",
         pod_subnet=cluster["pod_subnet"],
         inputs={key: params[key] for key in _KEPT} if params.get("watch") else None,
+        networks=[cluster[key] for key in ("service_subnet", "pod_subnet") if cluster.get(key)],
+        namespaces=sorted({entry["pod"]["metadata"].get("namespace") or "default" for entry in pods}),
     )
 
 

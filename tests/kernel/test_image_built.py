@@ -15,8 +15,10 @@ import pytest
 
 from podlab.errors import PodlabError
 from podlab.image_plan import Planner, Want
+from podlab.kube import dns
 from podlab.runtime import image, image_build, image_store, packages, tree
 from podlab.runtime.image_recipes import RECIPES, built_in
+from support.services import service
 from support.waiting import running, until
 
 pytestmark = [
@@ -45,9 +47,10 @@ class Container:
     def __init__(self, pid: int, made: image.Image, directory: pathlib.Path) -> None:
         self.pid, self.image, self.root = pid, made, f"{directory}/root"
 
-    def argv(self, *command: str) -> list[str]:
+    def argv(self, *command: str, user: str = "0:0") -> list[str]:
         environment = ["env", "-i", *self.image.config["Env"]]
-        return ["nsenter", "-t", str(self.pid), "-n", "-m", "-i", "-u", "chroot", self.root, *environment, *command]
+        chroot = ["chroot", f"--userspec={user}", "--groups=", self.root]
+        return ["nsenter", "-t", str(self.pid), "-n", "-m", "-i", "-u", *chroot, *environment, *command]
 
     def run(self, *command: str, check: bool = True, text: str = "") -> str:
         done = subprocess.run(self.argv(*command), input=text, capture_output=True, text=True, check=False, timeout=30)
@@ -116,22 +119,21 @@ def test_busybox_has_what_a_shell_needs(container: Callable[..., Container]) -> 
 def test_busybox_finds_names_over_dns_with_the_search_path(container: Callable[..., Container]) -> None:
     """busybox-static is static glibc: its getaddrinfo(3) must ask the servers of resolv.conf, without any library."""
     busybox = container("busybox")
-    server = container("docker.io/podlab/dnsmasq", busybox)
-    hosts = "127.0.0.1 web.default.svc.cluster.local\n"
-    server.run("sh", "-c", "cat >/etc/lab-hosts", text=hosts)
+    server = container("docker.io/podlab/dns", busybox)
+    records = dns.document([service("web", "127.0.0.1")], [], "cluster.local")
+    server.run("sh", "-c", "cat >/records.json", text=records)
     resolv = "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 127.0.0.1\noptions ndots:5\n"
     busybox.run("sh", "-c", "cat >/etc/resolv.conf", text=resolv)
     busybox.run("sh", "-c", "mkdir -p /www; echo found me >/www/index.html")
-    entry = server.image.config["Entrypoint"]
-    options = ("--no-resolv", "--no-hosts", "--addn-hosts=/etc/lab-hosts", "--local=/cluster.local/")
+    entry = (*server.image.config["Entrypoint"], "--records=/records.json")
+    # As a pod has it: a port below 1024 for anyone, and nobody in particular to bind it.
+    busybox.run("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_unprivileged_port_start")
     with (
-        running(server.argv(*entry, *options)) as dns,
+        running(server.argv(*entry, user=server.image.config["User"])) as process,
         running(busybox.argv("httpd", "-f", "-p", "127.0.0.1:80", "-h", "/www")),
     ):
-        assert dns.stderr is not None
-        lines = iter(dns.stderr.readline, "")
-        assert any("started" in line for line in lines)
-        assert any("read /etc/lab-hosts - 1 names" in line for line in lines)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "answering on port 53 for cluster.local; other names: refused\n"
         until(lambda: busybox.listens(80), "httpd does not listen")
         for name in ("web", "web.default", "web.default.svc", "web.default.svc.cluster.local"):
             assert busybox.run("wget", "-qO-", f"http://{name}") == "found me\n"
@@ -174,7 +176,7 @@ def test_pause_image_is_the_pause_binary(podlab_roots: pathlib.Path, run_module:
 def test_check_mode_and_real_run_say_the_same(
     podlab_roots: pathlib.Path, run_module: Callable[..., dict[str, Any]]
 ) -> None:
-    wanted = {"images": [{"reference": "busybox"}, {"reference": "docker.io/podlab/dnsmasq"}]}
+    wanted = {"images": [{"reference": "busybox"}, {"reference": "docker.io/podlab/dns"}]}
     checked = run_module("podlab_image", wanted, check=True)
     assert not (podlab_roots / "lib").exists()
     assert checked["images"]["busybox"]["layers"] == [image_store.layer_dir("unbuilt")]
@@ -182,7 +184,7 @@ def test_check_mode_and_real_run_say_the_same(
     made = run_module("podlab_image", wanted)
     for key in ("changed", "commands", "results"):
         assert checked[key] == made[key]
-    below, both = (made["images"][name]["layers"] for name in ("busybox", "docker.io/podlab/dnsmasq"))
+    below, both = (made["images"][name]["layers"] for name in ("busybox", "docker.io/podlab/dns"))
     assert both[:1] == below and len(both) == 2
     again = run_module("podlab_image", wanted, diff=True)
     assert (again["changed"], again["commands"], again["diff"]) == (False, [], [])

@@ -183,7 +183,7 @@ def test_an_image_that_does_not_exist(host: Machine, untouched: None, tmp_path: 
     (line,) = errors(done, lab)
     assert line.startswith('ErrImagePull: failed to pull image "127.0.0.1:1/no/such:1": ')
     assert "connection refused" in line
-    assert line.endswith("nginx:latest, podlab/dnsmasq:latest.")
+    assert line.endswith("nginx:latest, podlab/dns:latest.")
 
 
 def test_a_node_subnet_in_use_names_the_owner(host: Machine, untouched: None, tmp_path: pathlib.Path) -> None:

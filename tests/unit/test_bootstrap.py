@@ -30,6 +30,7 @@ def lab(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> types.Module
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(script, "SYSTEM_PATH", ())
+    monkeypatch.setattr(script, "DNSLIB", str(tmp_path / "bin" / "dnslib"))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     for name, path in {"ROOT": "", "VENV": ".venv", "LOCK": "requirements.lock", "STAMP": ".venv/podlab.stamp"}.items():
         monkeypatch.setattr(script, name, str(tmp_path / path).rstrip("/"))
@@ -132,7 +133,7 @@ def test_without_root_one_message_says_it_all(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     # .venv is missing as well, and Python cannot make it: named in the same message.
     monkeypatch.setattr(lab, "pythons", lambda: [lab.Python("/usr/bin/python3", (3, 12), False)])
-    for program in ("nsenter", "mount", "busybox", "dnsmasq", "cc"):
+    for program in ("nsenter", "mount", "busybox", "dnslib", "cc"):
         add_program(tmp_path, program)
     with pytest.raises(SystemExit, match="1"):
         lab.prepare("up")

@@ -167,7 +167,7 @@ def test_the_default_lab():
     dns = next(item for item in made["services"] if item["metadata"]["name"] == "kube-dns")
     assert dns["spec"]["clusterIP"] == "10.96.0.10"
     assert made["warnings"] == []
-    assert {image["reference"] for image in made["images"]} == {"busybox", "docker.io/podlab/dnsmasq:latest"}
+    assert {image["reference"] for image in made["images"]} == {"busybox", "docker.io/podlab/dns:latest"}
 
 
 SLICE = """

@@ -20,7 +20,7 @@ DIGEST = "sha256:" + "a" * 64
         ("docker.io/busybox", "docker.io/library/busybox:latest"),
         ("docker.io/library/busybox:latest", "docker.io/library/busybox:latest"),
         ("index.docker.io/library/busybox", "docker.io/library/busybox:latest"),
-        ("podlab/dnsmasq", "docker.io/podlab/dnsmasq:latest"),
+        ("podlab/dns", "docker.io/podlab/dns:latest"),
         ("registry.k8s.io/pause:3.10.2", "registry.k8s.io/pause:3.10.2"),
         ("localhost/a", "localhost/a:latest"),
         ("localhost:5000/a/b-c:v1", "localhost:5000/a/b-c:v1"),
@@ -99,7 +99,7 @@ def test_a_config_of_the_wrong_kind_is_refused(config: object) -> None:
         ("nginx", True),
         ("nginx:1.14.2", False),
         ("registry.k8s.io/pause:3.10.2", True),
-        ("docker.io/podlab/dnsmasq", True),
+        ("docker.io/podlab/dns", True),
         ("example.com/busybox", False),
         (f"busybox@{DIGEST}", False),
     ],
@@ -112,5 +112,5 @@ def test_every_recipe_is_offered_and_complete() -> None:
     for recipe in RECIPES:
         assert built_in(f"{recipe.repository}:{recipe.tags[0]}") is recipe
         assert clean_config({**recipe.config, "ExposedPorts": {}}, recipe.repository)
-    assert offers() == "busybox:latest, registry.k8s.io/pause:latest, nginx:latest, podlab/dnsmasq:latest"
-    assert split("podlab/dnsmasq:latest")[0] == RECIPES[-1].repository
+    assert offers() == "busybox:latest, registry.k8s.io/pause:latest, nginx:latest, podlab/dns:latest"
+    assert split("podlab/dns:latest")[0] == RECIPES[-1].repository

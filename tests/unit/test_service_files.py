@@ -27,15 +27,25 @@ def test_files_are_made_kept_and_removed(run_module: Run, podlab_roots: pathlib.
     assert not home.exists()
     first = run_module("podlab_service", ARGS, diff=True)
     assert (
-        first["commands"] == planned["commands"] == [["tee", f"{home}/dns/default"], ["tee", f"{home}/services.json"]]
+        first["commands"]
+        == planned["commands"]
+        == [["tee", f"{home}/dns/records.json"], ["tee", f"{home}/services.json"]]
     )
     assert first["diff"] == planned["diff"]
-    assert first["diff"][0]["after"] == {"default": "10.96.0.20 web.default.svc.cluster.local\n"}
+    assert first["diff"][0]["after"] == {
+        "records.json": [
+            'dns-version.cluster.local. 30 IN TXT "1.1.0"',
+            "cluster.local. 30 IN NS ns.dns.cluster.local.",
+            "web.default.svc.cluster.local. 30 IN A 10.96.0.20",
+            "20.0.96.10.in-addr.arpa. 30 IN PTR web.default.svc.cluster.local.",
+        ]
+    }
     stored = json.loads((home / "services.json").read_text())
     assert stored["services"] == [WEB]
     assert stored["endpointslices"][0]["endpoints"][0]["addresses"] == ["10.244.1.2"]
     modes = [
-        os.stat(path).st_mode & 0o777 for path in (home, home / "dns", home / "dns/default", home / "services.json")
+        os.stat(path).st_mode & 0o777
+        for path in (home, home / "dns", home / "dns/records.json", home / "services.json")
     ]
     assert modes == [0o700, 0o755, 0o644, 0o600]
     assert not run_module("podlab_service", ARGS)["changed"]
@@ -47,7 +57,7 @@ def test_files_are_made_kept_and_removed(run_module: Run, podlab_roots: pathlib.
 def test_a_file_cut_off_is_written_again(run_module: Run, podlab_roots: pathlib.Path) -> None:
     run_module("podlab_service", ARGS)
     (podlab_roots / "run/kind/services.json").write_text('{"services": [')
-    (podlab_roots / "run/kind/dns/default").write_text("10.96")
+    (podlab_roots / "run/kind/dns/records.json").write_text("10.96")
     result = run_module("podlab_service", ARGS)
     assert [entry["name"] for entry in result["results"] if entry["changed"]] == ["dns", "state"]
 

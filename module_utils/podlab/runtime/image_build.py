@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import PodlabError
 from ..linux import elf
 from . import image_store, packages, tree
+from .image_python import put_program, source_text
 from .image_recipes import Recipe, by_repository
 from .pause import pause_binary
 
@@ -21,8 +22,11 @@ _ROUNDS = 3
 
 
 def recipe_mark(recipe: Recipe) -> str:
-    """Changes when the recipe does."""
-    return hashlib.sha256(repr((recipe._asdict(), _LOADED_BY_NAME)).encode()).hexdigest()[:16]
+    """Changes when the recipe does, and when a program of ours does that is in it."""
+    words: list[Any] = [recipe._asdict(), _LOADED_BY_NAME]
+    if recipe.program:
+        words += [source_text(path) for path in recipe.program.sources]
+    return hashlib.sha256(repr(tuple(words)).encode()).hexdigest()[:16]
 
 
 def stale(record: Mapping[str, Any], recipe: Recipe, ask_apt: bool = False) -> str:
@@ -94,7 +98,8 @@ def _fill(recipe: Recipe, top: str, download: str) -> dict[str, Any]:
     if recipe.pause:
         placed["/pause"] = pause_binary()
         tree.put_file(top, "/pause", placed["/pause"])
-    here = recipe.from_machine and all(elf.located(binary, roots) for binary in recipe.binaries)
+    evidence = (*recipe.binaries, *(recipe.program.evidence if recipe.program else ()))
+    here = recipe.from_machine and all(elf.located(path, roots) for path in evidence)
     if recipe.packages and not here:
         roots = [download, "/"]
         versions = packages.unpack(recipe.packages, download)
@@ -102,6 +107,8 @@ def _fill(recipe: Recipe, top: str, download: str) -> dict[str, Any]:
     if recipe.binaries:
         placed.update(tree.put_binaries(top, recipe.binaries, roots))
         placed.update(_put_loaded_by_name(top, roots, placed))
+    if recipe.program:
+        placed.update(put_program(top, recipe.program, roots))
     for path in recipe.copies:
         tree.put_copy(top, path, f"{download}{path}")
     if recipe.applets:

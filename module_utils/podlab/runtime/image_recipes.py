@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .image import split
+from .image_python import PYTHON, Program
 from .pause_source import VERSION as PAUSE_VERSION
 
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -15,7 +16,6 @@ _ACCOUNTS = {
     "daemon": "daemon:x:1:1:daemon:/usr/sbin:/bin/false",
     "bin": "bin:x:2:2:bin:/bin:/bin/false",
     "www-data": "www-data:x:33:33:www-data:/var/www:/bin/false",
-    "dnsmasq": "dnsmasq:x:101:65534:dnsmasq:/var/lib/misc:/bin/false",
     "nobody": "nobody:x:65534:65534:nobody:/home:/bin/false",
 }
 _GROUPS = {
@@ -40,7 +40,7 @@ class Recipe(NamedTuple):
     else the packages are downloaded as data, never installed: that would start services.
     binaries: paths, with what their ELF headers need. copies: files and trees out of the packages.
     files: path -> text. links: path -> target. directories: path -> mode. applets: every busybox applet as a link.
-    pause: the pause binary of this machine as /pause.
+    pause: the pause binary of this machine as /pause. program: a program of this package, run by Python.
     """
 
     repository: str
@@ -56,8 +56,25 @@ class Recipe(NamedTuple):
     directories: Mapping[str, int] = {}
     applets: bool = False
     pause: bool = False
+    program: Program | None = None
 
 
+_DIST_PACKAGES = "/usr/lib/python3/dist-packages"
+_DNS = Program(
+    module="podlab.runtime.dns_server",
+    sources=(
+        "__init__.py",
+        "kube/__init__.py",
+        "kube/dns_answers.py",
+        "runtime/__init__.py",
+        "runtime/dns_forward.py",
+        "runtime/dns_message.py",
+        "runtime/dns_server.py",
+        "runtime/dns_tcp.py",
+    ),
+    libraries=(_DIST_PACKAGES,),
+    evidence=(f"{_DIST_PACKAGES}/dnslib/__init__.py",),
+)
 _BUSYBOX = "docker.io/library/busybox"
 
 RECIPES = (
@@ -122,18 +139,19 @@ RECIPES = (
         directories={"/var/lib/nginx": 0o755, "/var/log/nginx": 0o755},
     ),
     Recipe(
-        repository="docker.io/podlab/dnsmasq",
+        repository="docker.io/podlab/dns",
         tags=("latest",),
-        config={"Env": [_PATH], "Entrypoint": ["/usr/sbin/dnsmasq"], "ExposedPorts": ["53/tcp", "53/udp"]},
-        base=_BUSYBOX,
-        packages=("dnsmasq-base",),
-        from_machine=True,
-        binaries=("/usr/sbin/dnsmasq",),
-        files={
-            # As a container: no daemon, no pid file, log to stderr, stay root (else it needs CAP_NET_ADMIN).
-            "/etc/dnsmasq.conf": "keep-in-foreground\nlog-facility=-\nuser=root\npid-file=\n",
+        config={
+            "Env": [_PATH],
+            "Entrypoint": [PYTHON, "-I", "-S", "-B", _DNS.launcher],
+            "ExposedPorts": ["53/tcp", "53/udp"],
+            "User": "65532:65532",
         },
-        directories={"/var/lib/misc": 0o755},
+        base=_BUSYBOX,
+        packages=("python3-dnslib",),
+        from_machine=True,
+        binaries=(PYTHON,),
+        program=_DNS,
     ),
 )
 

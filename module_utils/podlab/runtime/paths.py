@@ -64,11 +64,11 @@ def lock_file(cluster: str) -> str:
 
 
 def dns_dir(cluster: str) -> str:
-    """Hosts files of the lab's DNS server; every node sees it as NODE_DNS_DIR."""
+    """The DNS records of the lab; every node sees it as NODE_DNS_DIR."""
     return f"{cluster_dir(cluster)}/dns"
 
 
-# Where a node finds the lab's hosts files: the same on every node of every lab, so that a manifest can name it.
+# Where a node finds the lab's DNS records: the same on every node of every lab, so that a manifest can name it.
 NODE_DNS_DIR = "/run/podlab-dns"
 
 
