@@ -133,7 +133,7 @@ def test_busybox_finds_names_over_dns_with_the_search_path(container: Callable[.
         running(busybox.argv("httpd", "-f", "-p", "127.0.0.1:80", "-h", "/www")),
     ):
         assert process.stderr is not None
-        assert process.stderr.readline() == "answering on port 53 for cluster.local; other names: refused\n"
+        assert process.stderr.readline() == "answering on port 53; names of others: refused\n"
         until(lambda: busybox.listens(80), "httpd does not listen")
         for name in ("web", "web.default", "web.default.svc", "web.default.svc.cluster.local"):
             assert busybox.run("wget", "-qO-", f"http://{name}") == "found me\n"

@@ -194,9 +194,5 @@ def main() -> None:
     except OSError:
         upstreams = []
     server = Server(Records(options.records), options.port, upstreams)
-    zone = server.records.current()
-    say(
-        f"answering on port {options.port} for {zone.name if zone else 'no zone yet'}; "
-        f"other names: {', '.join(upstreams) or 'refused'}"
-    )
+    say(f"answering on port {options.port}; names of others: {', '.join(upstreams) or 'refused'}")
     server.run()
