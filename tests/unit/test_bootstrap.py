@@ -30,7 +30,7 @@ def lab(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> types.Module
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(script, "SYSTEM_PATH", ())
-    monkeypatch.setattr(script, "DNSLIB", str(tmp_path / "bin" / "dnslib"))
+    monkeypatch.setattr(script, "DNSLIB", (str(tmp_path / "bin" / "dnslib"),))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     for name, path in {"ROOT": "", "VENV": ".venv", "LOCK": "requirements.lock", "STAMP": ".venv/podlab.stamp"}.items():
         monkeypatch.setattr(script, name, str(tmp_path / path).rstrip("/"))

@@ -20,7 +20,7 @@ STAMP = os.path.join(VENV, "podlab.stamp")
 OLDEST = (3, 11)
 # Not on a user's PATH, but where half of what is looked for is.
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin")
-DNSLIB = "/usr/lib/python3/dist-packages/dnslib"
+DNSLIB = ("/usr/lib/python3/dist-packages/dnslib",)
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
 
 
@@ -63,7 +63,7 @@ BASE = (
     Need("util-linux", lambda: program("nsenter"), "nsenter, unshare: the way into a node and a pod"),
     Need("mount", lambda: program("mount"), "mount, losetup: what a Kubernetes node must have"),
     Need("busybox-static", lambda: program("busybox"), "busybox: the image of that name is made from it"),
-    Need("python3-dnslib", lambda: DNSLIB * os.path.exists(DNSLIB) or None, "dnslib: the lab's DNS server needs it"),
+    Need("python3-dnslib", lambda: next(filter(os.path.exists, DNSLIB), None), "dnslib: the lab's DNS server needs it"),
     Need("gcc", lambda: program("cc", "gcc", "tcc", "clang", "catatonit"), "gcc: builds the pause program"),
 )
 LESSONS = (
