@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -40,9 +40,9 @@ def server(tmp_path: pathlib.Path) -> Iterator[Server]:
 
 @pytest.fixture
 def program(run_module: Run, podlab_roots: pathlib.Path, tmp_path: pathlib.Path) -> Callable[..., dict[str, Any]]:
-    def call(services: list[Any], pods: list[Any], slices: list[Any] | None = None) -> dict[str, Any]:
+    def call(services: list[Any], pods: list[Any], slices: Sequence[Any] = ()) -> dict[str, Any]:
         args = {"cluster": CLUSTER, "nodes": [], "services": services, "pods": pods, "dns_dir": str(tmp_path / "dns")}
-        result = run_module("podlab_service", {**args, "endpoint_slices": slices}, diff=True)
+        result = run_module("podlab_service", {**args, "endpoint_slices": list(slices)}, diff=True)
         assert not result.get("failed"), result
         return result
 
