@@ -13,6 +13,8 @@ description:
   - Reads a node's rules with one C(iptables-save) and changes them with at most one C(iptables-restore --noflush).
     Only the chains of Services that differ are rewritten, chains of Services and endpoints that are gone are removed,
     and rules of others are left alone.
+  - When endpoints of UDP Services have changed, forgets the tracked connections that lead to endpoints that are
+    gone, as with C(conntrack -D), so that clients which keep their port get another endpoint.
   - On every node, whatever the proxy mode, makes kindnet's iptables chain C(KIND-MASQ-AGENT), so that what pods
     send out of the pods' network carries the node's address.
   - Writes the DNS records of Services and headless endpoints as one file, C(records.json), which the lab's DNS server

@@ -12,6 +12,7 @@ from .kube.iptables_save import Tables, parse_save
 from .kube.proxy_chains import localhost_nodeports
 from .linux import iptables, netns, sysctl
 from .runtime import files, paths, watcher
+from .service_conntrack import Clearing
 from .service_request import Node, Request, summary
 from .step import Item, Step, apply
 
@@ -43,6 +44,7 @@ class ServicePlan:
         self.request = request
         self.check_mode = check_mode
         self.backend: iptables.Backend | None = None
+        self.clearing = Clearing(request)
         self._wanted: dict[str, tuple[proxy.RuleSet, Tables]] = {}
         self._seen = Have({}, {}, {}, None, {}, {})
 
@@ -51,6 +53,7 @@ class ServicePlan:
         self._seen = have = self._observe()
         make = self._node_item if self.request.present else self._node_removal
         nodes = [make(node, have) for node in self.request.nodes] if self.request.rules else []
+        nodes = self.clearing.added(nodes, have.state, wanted_state(self.request))
         masquerades = [self._masquerade_item(node, have) for node in self.request.nodes]
         return [*nodes, *masquerades, self._dns_item(have), self._state_item(have), *self._watcher_items(have)]
 
@@ -76,6 +79,7 @@ class ServicePlan:
         before = [step for step in steps if step.kind in _FIRST]
         after = [step for step in steps if step.kind not in (RESTORE, *_FIRST)]
         apply([*before, *_merged(restores), *after])
+        self.clearing.sweep()
 
     def _observe(self) -> Have:
         request = self.request

@@ -108,12 +108,22 @@ class ServiceNet:
     def ask(self, asker: str, address: str, port: int, protocol: str = "TCP") -> Answer:
         """One request."""
         family = "ipv6" if ":" in address else "ipv4"
-        with self.socket(asker, family, protocol) as client:
-            client.setblocking(False)
-            client.setsockopt(*_RECVERR[family], 1)
-            if protocol != "SCTP":
-                client.bind(("", next(self._source_ports)))
+        with self.client(asker, family, protocol) as client:
             return getattr(self, f"_{protocol.lower()}")(_Request(client, asker, family, address, port))
+
+    def ask_again(self, client: socket.socket, asker: str, address: str, port: int) -> Answer:
+        """A UDP request from a socket that client() made: its port stays the same."""
+        client.setblocking(False)
+        return self._udp(_Request(client, asker, "ipv6" if ":" in address else "ipv4", address, port))
+
+    def client(self, asker: str, family: str, protocol: str = "UDP") -> socket.socket:
+        """A socket to ask from, bound to a port that no other has had."""
+        client = self.socket(asker, family, protocol)
+        client.setblocking(False)
+        client.setsockopt(*_RECVERR[family], 1)
+        if protocol != "SCTP":
+            client.bind(("", next(self._source_ports)))
+        return client
 
     def forget(self) -> None:
         """Let the nodes forget every connection: one with the same ports would go where the old one went."""
@@ -240,13 +250,11 @@ def _error(client: socket.socket) -> int:
     tries again a second later; the refusal itself is in the socket's error queue.
     """
     number = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if number:
-        return number
-    try:
-        _, told, _, _ = client.recvmsg(0, 256, socket.MSG_ERRQUEUE)
-    except BlockingIOError:
-        return 0
-    return int(struct.unpack_from("=I", told[0][2])[0])  # struct sock_extended_err, linux/errqueue.h
+    with contextlib.suppress(BlockingIOError):
+        while True:  # and is to be gone before the next request
+            _, told, _, _ = client.recvmsg(0, 256, socket.MSG_ERRQUEUE)
+            number = number or int(struct.unpack_from("=I", told[0][2])[0])  # struct sock_extended_err
+    return number
 
 
 @contextlib.contextmanager
