@@ -64,12 +64,20 @@ def test_service_variables():
     ]
 
 
+def test_a_node_port_changes_nothing():
+    plain = service(ports=[{"port": 80, "protocol": "TCP"}])
+    with_node_port = service(ports=[{"port": 80, "protocol": "TCP", "nodePort": 30080}])
+    assert env.service_entries([with_node_port], "default") == env.service_entries([plain], "default")
+
+
 def test_which_services_count():
     services = [
         service("own"),
         service("headless", address="None"),
         service("elsewhere", "other"),
         service("kubernetes", "default", "10.96.0.1"),
+        # An ExternalName has no address, and maybe no ports.
+        {"metadata": {"name": "alias", "namespace": "other"}, "spec": {"type": "ExternalName", "ports": []}},
     ]
     hosts = [e["name"] for e in env.service_entries(services, "other") if e["name"].endswith("_SERVICE_HOST")]
     assert hosts == ["ELSEWHERE_SERVICE_HOST", "KUBERNETES_SERVICE_HOST"]
