@@ -82,7 +82,9 @@ def write(place: pathlib.Path, name: str, *things: Any) -> str:
 )
 def test_a_list_as_kubectl_prints_it(run: Run, golden: str, flags: dict[str, Any]) -> None:
     assert normal_form(run(GOLDEN / "kubectl.yaml", **flags)) == (GOLDEN / golden).read_text()
-    assert run.err == "warning: left out: 1 Endpoints, 1 Pod. kube-proxy reads Service, EndpointSlice, Node\n"
+    assert (
+        run.err == "warning: left out: 1 Endpoints, 1 Pod. kube-proxy reads Service, EndpointSlice, Node, ServiceCIDR\n"
+    )
 
 
 def test_the_same_objects_in_other_wrappings(run: Run, here: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,13 +274,26 @@ def test_bad_flags_all_at_once(here: pathlib.Path) -> None:
         "--name: is for the rules of a running lab, and with -f no lab is looked at. Leave one of them out",
     ]
     assert fault("x", mode="ipvs").startswith("--mode ipvs: podlab has no ipvs mode: ")
-    assert fault("x", mode="nftables", save_form=True).startswith("--save-form: is for --mode iptables")
+    assert fault("x", mode="nftables", save_form=True).startswith("--save-form: is for mode iptables")
 
 
 def test_ipvs_of_the_config_is_refused_unless_the_flag_says_otherwise(run: Run, here: pathlib.Path) -> None:
     config = write(here, "proxy.yaml", HEAD + "mode: ipvs\n")
     assert fault(GOLDEN / "kubectl.yaml", node="worker", config=config).startswith("mode ipvs: podlab has no ipvs mode")
     assert run(GOLDEN / "kubectl.yaml", node="worker", config=config, mode="iptables").startswith("*filter\n")
+
+
+def test_nftables(run: Run, here: pathlib.Path) -> None:
+    cidr = {"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": "kubernetes"}}
+    cidr["spec"] = {"cidrs": ["10.96.0.0/16", "fd00:10:96::/112"]}
+    config = write(here, "proxy.yaml", HEAD + "mode: nftables\nnftables: {masqueradeAll: true, masqueradeBit: 3}\n")
+    made = run(GOLDEN / "kubectl.yaml", write(here, "cidr.yaml", cidr), node="worker", config=config)
+    assert "service-" in made and "mark or 0x00000008" in made.replace("0x8", "0x00000008")
+    assert "10.96.0.0/16" in made and "fd00" not in made
+    assert "10.96.0.0/16" not in run(GOLDEN / "kubectl.yaml", node="worker", mode="nftables")
+    assert fault(GOLDEN / "kubectl.yaml", node="worker", config=config, save_form=True).startswith(
+        "--save-form: is for"
+    )
 
 
 def test_files_that_are_not_there(here: pathlib.Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..errors import PodlabError, refuse
-from ..kube import proxy, proxy_config, proxy_objects
+from ..kube import nft, proxy, proxy_config, proxy_objects
 from ..kube.iptables_save import save_text
 from ..kube.manifests import Source
 from ..kube.proxy_chains import Options
@@ -18,6 +18,8 @@ from . import lab, validate
 FAMILIES = ("ipv4", "ipv6")
 MODES = ("iptables", "nftables")
 _NO_IPVS = "podlab has no ipvs mode: kube-proxy's is deprecated since Kubernetes 1.35. Use --mode iptables or nftables"
+
+_NO_SAVE_FORM = "--save-form: is for mode iptables. In mode nftables `nft list ruleset` prints what it was given"
 
 
 class Asked(NamedTuple):
@@ -67,7 +69,7 @@ def _check_flags(asked: Asked) -> None:
     if asked.mode == "ipvs":
         faults.append(f"--mode ipvs: {_NO_IPVS}")
     if asked.save_form and asked.mode == "nftables":
-        faults.append("--save-form: is for --mode iptables; nft list ruleset prints what nft -f was given")
+        faults.append(_NO_SAVE_FORM)
     if asked.files and asked.name:
         faults.append(
             "--name: is for the rules of a running lab, and with -f no lab is looked at. Leave one of them out"
@@ -80,8 +82,10 @@ def text_of(view: View, save_form: bool = False) -> str:
     """The rules as text: for iptables-restore, for nft -f, or as iptables-save will print them."""
     if view.mode == "ipvs":
         raise PodlabError(f"mode ipvs: {_NO_IPVS}")
+    if view.mode == "nftables" and save_form:
+        raise PodlabError(_NO_SAVE_FORM)
     if view.mode == "nftables":
-        raise PodlabError("mode nftables: `rules` does not print it yet. Use --mode iptables")
+        return nft.ruleset(view.services, view.slices, view.node, view.options).text()
     made = proxy.restore_text(view.services, view.slices, view.node, view.options)
     return save_text(made.saved()) if save_form else made.text()
 
@@ -97,6 +101,7 @@ def _from_files(asked: Asked) -> list[View]:
     node = proxy_objects.proxy_node(chosen)
     family = asked.family or (family_of(node.addresses[0]) if node.addresses else "ipv4")
     options = proxy_config.options(config, node, proxy_objects.pod_cidrs(chosen), family, asked.features)
+    options = options._replace(service_cidrs=objects.service_cidrs)
     return [View(objects.services, objects.slices, node, options, config.mode)]
 
 

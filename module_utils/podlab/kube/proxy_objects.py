@@ -1,4 +1,4 @@
-"""Services, EndpointSlices and Nodes as `kubectl get -o yaml` prints them: what kube-proxy reads of an API server.
+"""What kube-proxy reads of an API server, as `kubectl get -o yaml` prints it: Services, EndpointSlices, Nodes.
 
 Only the fields that kube-proxy looks at are checked; everything else (managedFields, annotations) is taken as it comes.
 Controller only (it reads YAML).
@@ -18,6 +18,7 @@ from .proxy_shapes import KINDS, SHAPES
 from .schema import Finding, Path, show
 from .yamltree import Document, load_documents, path_text
 
+_WITHOUT_NAMESPACE = ("Node", "ServiceCIDR")
 ZONE_LABEL = "topology.kubernetes.io/zone"
 MAX_AFFINITY_SECONDS = 86400
 # kube-proxy looks for its node's address among these, in this order.
@@ -25,11 +26,15 @@ _ADDRESS_TYPES = ("InternalIP", "ExternalIP")
 
 
 class Objects(NamedTuple):
-    """What is read: objects of right types without nulls, and warnings about what is left out."""
+    """What is read: objects of right types without nulls, and warnings about what is left out.
+
+    service_cidrs: the ranges of the ServiceCIDR objects.
+    """
 
     services: tuple[dict[str, Any], ...]
     slices: tuple[dict[str, Any], ...]
     nodes: tuple[dict[str, Any], ...]
+    service_cidrs: tuple[str, ...]
     warnings: tuple[Problem, ...]
 
 
@@ -58,7 +63,10 @@ def read(sources: Iterable[Source]) -> Objects:
         names = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
         problems.append(Problem("", f"left out: {names}. kube-proxy reads {', '.join(KINDS)}", level="warning"))
     by_kind = {kind: tuple(manifest.object for (own, _, _), manifest in found.items() if own == kind) for kind in KINDS}
-    return Objects(by_kind["Service"], by_kind["EndpointSlice"], by_kind["Node"], tuple(problems))
+    cidrs = (clean_range(text) for item in by_kind["ServiceCIDR"] for text in item["spec"]["cidrs"])
+    return Objects(
+        by_kind["Service"], by_kind["EndpointSlice"], by_kind["Node"], tuple(dict.fromkeys(cidrs)), tuple(problems)
+    )
 
 
 def _flat(document: Document, data: Any, start: Path, problems: list[Problem]) -> Iterator[Manifest]:
@@ -111,7 +119,7 @@ def _add(found: dict[tuple[str, str, str], Manifest], manifest: Manifest, proble
     metadata = checked.object.get("metadata") or {}
     if not metadata.get("name"):
         return
-    namespace = "" if kind == "Node" else metadata.get("namespace") or "default"
+    namespace = "" if kind in _WITHOUT_NAMESPACE else metadata.get("namespace") or "default"
     first = found.setdefault((kind, namespace, metadata["name"]), manifest._replace(object=checked.object))
     if first.object is not checked.object:
         message = f"the object is there twice, first at {first.where()}"
@@ -173,10 +181,15 @@ def _node(node: Object) -> Iterator[Finding]:
     yield from _all(spec.get("podCIDRs"), ("spec", "podCIDRs"), _range)
 
 
+def _service_cidr(item: Object) -> Iterator[Finding]:
+    yield from _all((item.get("spec") or {}).get("cidrs"), ("spec", "cidrs"), _range)
+
+
 _CHECKS: Mapping[str, Callable[[Object], Iterator[Finding]]] = {
     "Service": _service,
     "EndpointSlice": _slice,
     "Node": _node,
+    "ServiceCIDR": _service_cidr,
 }
 
 

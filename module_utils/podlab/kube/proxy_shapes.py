@@ -7,8 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-# kind -> apiVersion.
-KINDS = {"Service": "v1", "EndpointSlice": "discovery.k8s.io/v1", "Node": "v1"}
+# kind -> apiVersion. ServiceCIDR matters in nftables mode only.
+KINDS = {
+    "Service": "v1",
+    "EndpointSlice": "discovery.k8s.io/v1",
+    "Node": "v1",
+    "ServiceCIDR": "networking.k8s.io/v1",
+}
 CONFIG_KIND = "KubeProxyConfiguration"
 CONFIG_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 
@@ -82,6 +87,7 @@ SHAPES: dict[str, Shape] = {
         spec=_map(podCIDR=_TEXT, podCIDRs=_TEXTS),
         status=_map(addresses=_list(_map(("type", "address"), type=_TEXT, address=_TEXT))),
     ),
+    "ServiceCIDR": _map(("metadata", "spec"), metadata=_METADATA, spec=_map(("cidrs",), cidrs=_TEXTS)),
     CONFIG_KIND: _map(
         ("apiVersion", "kind"),
         closed=True,
