@@ -9,12 +9,17 @@ module: podlab_service
 short_description: Program Services on nodes, as kube-proxy does it
 description:
   - Makes EndpointSlices from pods and programs the Services of a cluster on each of its nodes on this machine,
-    with kube-proxy's own iptables chains, names and order.
+    with kube-proxy's own iptables chains, names and order, or with its nftables table where the cluster's
+    C(kube_proxy_mode) is V(nftables). With V(none) no rules of Services are written.
   - Reads a node's rules with one C(iptables-save) and changes them with at most one C(iptables-restore --noflush).
     Only the chains of Services that differ are rewritten, chains of Services and endpoints that are gone are removed,
     and rules of others are left alone.
   - When endpoints of UDP Services have changed, forgets the tracked connections that lead to endpoints that are
     gone, as with C(conntrack -D), so that clients which keep their port get another endpoint.
+  - In nftables mode reads the table C(kube-proxy) with one C(nft list table) and sends the difference to C(nft -f -) in
+    one transaction. Chains that nothing needs any more are deleted in a second one, and so is whatever else is in that
+    table.
+  - Where the mode was changed, the rules of the other one go.
   - On every node, whatever the proxy mode, makes kindnet's iptables chain C(KIND-MASQ-AGENT), so that what pods
     send out of the pods' network carries the node's address.
   - Writes the DNS records of Services and headless endpoints as one file, C(records.json), which the lab's DNS server
@@ -77,12 +82,14 @@ options:
         type: int
         default: 14
       nodeport_addresses:
-        description: CIDRs of the node addresses that NodePorts answer on; all when empty.
+        description:
+          - CIDRs of the node addresses that NodePorts answer on.
+          - When empty, all addresses in iptables mode and the node's primary one in nftables mode.
         type: list
         elements: str
         default: []
       localhost_nodeports:
-        description: Let NodePorts answer on 127.0.0.1.
+        description: Let NodePorts answer on 127.0.0.1, in iptables mode.
         type: bool
         default: true
       sync_period:
@@ -107,7 +114,7 @@ options:
     type: bool
     default: false
   state:
-    description: V(absent) takes kube-proxy's and kindnet's chains and jumps, the records and the state file away.
+    description: V(absent) takes kube-proxy's and kindnet's rules of every mode, the records and the state file away.
     type: str
     choices: [present, absent]
     default: present
@@ -116,7 +123,7 @@ attributes:
     description: Says what would change without changing it, also when the nodes do not exist yet.
     support: full
   diff_mode:
-    description: Shows the chains that change as iptables-save prints them, and the DNS records.
+    description: Shows the chains that change as iptables-save prints them or as nft reads them, and the DNS records.
     support: full
   idempotent:
     description: A second run with the same options changes nothing.
@@ -127,6 +134,7 @@ attributes:
     platforms: linux
 requirements:
   - iptables 1.6.2 or newer
+  - nftables 1.0.6 or newer, in nftables mode
 author:
   - podlab authors
 """
@@ -182,7 +190,9 @@ changed:
   type: bool
   sample: true
 commands:
-  description: The commands that a person would type for the same effect. iptables-restore reads the text of RV(diff).
+  description:
+    - The commands that a person would type for the same effect.
+    - iptables-restore and nft read what makes the difference that RV(diff) shows.
   returned: always
   type: list
   elements: list
@@ -220,7 +230,9 @@ services:
       ports: [80/TCP]
       endpoints: ["10.244.1.2:8080"]
 diff:
-  description: Per node the lines that change, as iptables-save prints them; the DNS records that change.
+  description:
+    - Per node the lines that change, as iptables-save prints them; the DNS records that change.
+    - In nftables mode the chains, maps and sets that change, with their rules and elements as they are typed.
   returned: when diff mode is on
   type: list
   elements: dict

@@ -9,16 +9,20 @@ from typing import Any, Callable, NamedTuple
 from .errors import PodlabError, Problem, refuse
 from .kube import dns, masq, proxy, proxy_canary, proxy_sync
 from .kube.iptables_save import Tables, parse_save
+from .kube.nft_model import Ruleset
 from .kube.proxy_chains import localhost_nodeports
 from .linux import iptables, netns, sysctl
 from .runtime import files, paths, watcher
 from .service_conntrack import Clearing
+from .service_nft import DELETE, LOAD, NftRules
 from .service_request import Node, Request, summary
 from .step import Item, Step, apply
 
 RESTORE = "iptables.restore"
 # What comes before the rules: what they rely on, and the end of who else writes them.
 _FIRST = ("sysctl.set", "watcher.stop")
+# The rules, in this order: those of the other mode go, then the new ones come.
+_RULES = (RESTORE, LOAD, DELETE)
 _LOCALNET = "net.ipv4.conf.all.route_localnet"
 _ENTRANCE = ("ip", "netns", "exec")
 
@@ -26,10 +30,12 @@ _ENTRANCE = ("ip", "netns", "exec")
 class Have(NamedTuple):
     """What is there: per node name the tables (None without a namespace) and route_localnet; files; the records.
 
+    nft: the table kube-proxy of nftables, of the nodes that have one.
     state: services.json. inputs: proxy.json, what the watcher keeps to. watcher: its own record.
     """
 
     tables: Mapping[str, Tables | None]
+    nft: Mapping[str, Ruleset]
     localnet: Mapping[str, str]
     records: Mapping[str, str]
     state: Any
@@ -45,21 +51,21 @@ class ServicePlan:
         self.check_mode = check_mode
         self.backend: iptables.Backend | None = None
         self.clearing = Clearing(request)
+        self.nft = NftRules(request)
         self._wanted: dict[str, tuple[proxy.RuleSet, Tables]] = {}
-        self._seen = Have({}, {}, {}, None, {}, {})
+        self._seen = Have({}, {}, {}, {}, None, {}, {})
 
     def items(self) -> list[Item]:
         """The plan: two items per node, the DNS records, the record of what is programmed, the watcher."""
         self._seen = have = self._observe()
-        make = self._node_item if self.request.present else self._node_removal
-        nodes = [make(node, have) for node in self.request.nodes] if self.request.rules else []
+        nodes = [self._mode_item(node, have) for node in self.request.nodes] if self.request.mode != "none" else []
         nodes = self.clearing.added(nodes, have.state, wanted_state(self.request))
         masquerades = [self._masquerade_item(node, have) for node in self.request.nodes]
         return [*nodes, *masquerades, self._dns_item(have), self._state_item(have), *self._watcher_items(have)]
 
     def canaries(self) -> list[Item]:
-        """What the watcher itself adds to the nodes that items() has just read: kube-proxy's canary."""
-        if not (self.request.rules and self.request.present):
+        """What the watcher itself adds to the nodes that items() has just read: iptables mode's canary."""
+        if not (self.request.mode == "iptables" and self.request.present):
             return []
         missing = {node: proxy_canary.missing(self._seen.tables[node.proxy.name] or {}) for node in self.request.nodes}
         return [
@@ -75,10 +81,10 @@ class ServicePlan:
     def apply_all(self, items: Sequence[Item]) -> None:
         """Settings first, then the rules of all nodes side by side, then files: names after what they lead to."""
         steps = [step for item in items for step in item.steps]
-        restores = [step for step in steps if step.kind == RESTORE]
         before = [step for step in steps if step.kind in _FIRST]
-        after = [step for step in steps if step.kind not in (RESTORE, *_FIRST)]
-        apply([*before, *_merged(restores), *after])
+        rules = [one for kind in _RULES for one in _merged([step for step in steps if step.kind == kind])]
+        after = [step for step in steps if step.kind not in (*_RULES, *_FIRST)]
+        apply([*before, *rules, *after])
         self.clearing.sweep()
 
     def _observe(self) -> Have:
@@ -96,7 +102,7 @@ class ServicePlan:
         if there or (request.nodes and request.present):
             self.backend = self.backend or iptables.detect(request.options.family, request.backend)
             saved = iptables.save(self.backend, [node.netns for node in there])
-            if request.rules:
+            if request.mode != "none":
                 self._refuse_mixed([node.netns for node in there])
             for node in there:
                 tables[node.proxy.name] = parse_save(saved[node.netns])
@@ -104,6 +110,7 @@ class ServicePlan:
                     localnet[node.proxy.name] = sysctl.read(_LOCALNET)
         return Have(
             tables,
+            self.nft.observe(there) if request.mode != "none" else {},
             localnet,
             _read_dir(request.dns_dir),
             files.read_json(request.state_file),
@@ -136,6 +143,16 @@ class ServicePlan:
             self._wanted[key] = (rules, rules.saved())
         return self._wanted[key]
 
+    def _mode_item(self, node: Node, have: Have) -> Item:
+        """The rules of the cluster's mode, and those of the other one gone, as kube-proxy clears them away."""
+        present, mode = self.request.present, self.request.mode
+        why = f"kubeProxyMode is {mode}" if present else "state absent"
+        if present and mode == "nftables":
+            return _joined(self._node_removal(node, have, why), self.nft.item(node, have.nft))
+        if present:
+            return _joined(self._node_item(node, have), self.nft.removal(node, have.nft, why))
+        return _joined(self._node_removal(node, have, why), self.nft.removal(node, have.nft, why))
+
     def _node_item(self, node: Node, have: Have) -> Item:
         name = node.proxy.name
         rules, want = self._rules(node)
@@ -149,16 +166,18 @@ class ServicePlan:
             )
         steps = []
         if localhost_nodeports(self.request.options) and have.localnet.get(name) != "1":
-            steps.append(_localnet_step(node))
+            steps.append(_localnet_step(node, 1, "NodePorts answer on localhost"))
         if difference.why():
             steps.append(self._restore_step(node, proxy_sync.sync_text(rules, difference), difference.why()))
         before, after = proxy_sync.before_after(want, present, difference, self.request.options.family)
         return Item(name, steps, before, after)
 
-    def _node_removal(self, node: Node, have: Have) -> Item:
+    def _node_removal(self, node: Node, have: Have, why: str) -> Item:
         present = have.tables[node.proxy.name] or {}
         text = proxy_sync.removal_text(present, self.request.options.family) + proxy_canary.removal_text(present)
-        steps = [self._restore_step(node, text, "state absent")] if text else []
+        steps = [self._restore_step(node, text, why)] if text else []
+        if text and self.request.present and have.localnet.get(node.proxy.name) == "1":
+            steps.insert(0, _localnet_step(node, 0, "nothing keeps others from 127.0.0.1 any more"))
         before = {
             table: [line for chain, lines in own.items() if chain.startswith("KUBE-") for line in (chain, *lines)]
             for table, own in present.items()
@@ -241,19 +260,25 @@ def wanted_state(request: Request) -> dict[str, Any] | None:
     return {"services": list(request.services), "endpointslices": list(request.slices)}
 
 
-def _localnet_step(node: Node) -> Step:
-    argv = (*_ENTRANCE, node.netns, "sysctl", "-w", f"{_LOCALNET}=1")
-    why = "NodePorts answer on localhost"
-    return Step("sysctl.set", f"node {node.proxy.name}", argv, why, _set_localnet, {"where": node.netns})
+def _joined(first: Item, second: Item) -> Item:
+    """Two plans for one node as one."""
+    steps = [*first.steps, *second.steps]
+    return Item(first.name, steps, {**first.before, **second.before}, {**first.after, **second.after})
 
 
-def _set_localnet(where: str) -> None:
+def _localnet_step(node: Node, value: int, why: str) -> Step:
+    argv = (*_ENTRANCE, node.netns, "sysctl", "-w", f"{_LOCALNET}={value}")
+    args = {"where": node.netns, "value": value}
+    return Step("sysctl.set", f"node {node.proxy.name}", argv, why, _set_localnet, args)
+
+
+def _set_localnet(where: str, value: int) -> None:
     with netns.entered(where):
-        sysctl.write(_LOCALNET, 1)
+        sysctl.write(_LOCALNET, value)
 
 
 def _merged(restores: Sequence[Step]) -> list[Step]:
-    """The nodes' restores as one step whose commands run side by side."""
+    """The nodes' steps of one kind as one whose commands run side by side."""
     if len(restores) < 2:
         return list(restores)
     first = restores[0]

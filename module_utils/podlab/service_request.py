@@ -12,7 +12,8 @@ from .kube.proxy_chains import Options, detector
 from .kube.proxy_model import SERVICE_NAME_LABEL, Object, ProxyNode
 from .runtime import paths
 
-_MODES = ("iptables", "none")
+_MODES = ("iptables", "nftables", "none")
+_IPVS = "is not supported: it needs the kernel's ip_vs, and Kubernetes has deprecated it"
 
 
 class Node(NamedTuple):
@@ -33,7 +34,7 @@ class Request(NamedTuple):
     zone: str
     dns_dir: str
     state_file: str
-    rules: bool
+    mode: str
     present: bool
     backend: str
     pod_subnet: str
@@ -85,11 +86,12 @@ def request(params: Mapping[str, Any]) -> Request:
             nodeport_addresses=tuple(options.get("nodeport_addresses") or ()),
             localhost_nodeports=options.get("localhost_nodeports") is not False,
             tcp_be_liberal=bool(options.get("tcp_be_liberal")),
+            service_cidrs=tuple(filter(None, [cluster.get("service_subnet")])),
         ),
         zone=str(cluster.get("dns_domain") or "cluster.local"),
         dns_dir=params["dns_dir"] or paths.dns_dir(name),
         state_file=params["state_file"] or paths.services_file(name),
-        rules=(cluster.get("kube_proxy_mode") or "iptables") == "iptables",
+        mode=cluster.get("kube_proxy_mode") or "iptables",
         present=params["state"] == "present",
         backend=options.get("backend") or "",
         pod_subnet=cluster["pod_subnet"],
@@ -108,8 +110,9 @@ def _cluster_problems(params: Mapping[str, Any]) -> list[Problem]:
     ]
     mode = cluster.get("kube_proxy_mode") or "iptables"
     if mode not in _MODES:
-        message = f"{mode!r} is not supported, only {' and '.join(_MODES)}"
-        problems.append(Problem("cluster.kube_proxy_mode", message, "Set networking.kubeProxyMode to iptables"))
+        message = f"{mode!r} {_IPVS}" if mode == "ipvs" else f"{mode!r} is not supported, only {', '.join(_MODES)}"
+        remedy = "Set networking.kubeProxyMode to iptables or nftables"
+        problems.append(Problem("cluster.kube_proxy_mode", message, remedy))
     known = {node["name"] for node in cluster.get("nodes") or ()}
     for number, node in enumerate(params["nodes"] or ()):
         if node["name"] not in known:

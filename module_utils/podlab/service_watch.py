@@ -210,7 +210,7 @@ def _nodes(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _health(asked: Request) -> dict[Place, proxy_health.Health]:
     """Every health-check node port, by where it is answered."""
-    if not asked.rules:
+    if asked.mode == "none":
         return {}
     anywhere = "::" if asked.options.family == "ipv6" else "0.0.0.0"
     return {

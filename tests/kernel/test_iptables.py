@@ -73,6 +73,6 @@ def test_the_machines_own_backend_is_the_default() -> None:
 
 
 def test_no_iptables_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(iptables, "_find", lambda command: "")
+    monkeypatch.setattr(iptables, "find", lambda command: "")
     with pytest.raises(PodlabError, match="no iptables-restore on this machine. Install the package iptables"):
         iptables.detect()

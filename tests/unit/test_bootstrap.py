@@ -56,7 +56,7 @@ def add_apt(directory: pathlib.Path, fails: str = "nothing") -> pathlib.Path:
         ("up", {"iproute2", "iptables", "gcc"}, {"skopeo", "iputils-ping"}),
         ("demo-pod", {"iproute2", "iputils-ping"}, {"skopeo"}),
         ("test", {"iproute2", "skopeo", "docker-registry", "iputils-ping"}, set()),
-        ("capture", {"iproute2", "tcpdump"}, {"nftables", "skopeo"}),
+        ("capture", {"iproute2", "tcpdump"}, {"conntrack", "skopeo"}),
         ("trace", {"iproute2", "nftables"}, {"tcpdump", "skopeo"}),
         ("validate", set(), {"iproute2"}),
         ("", set(), {"iproute2"}),
@@ -133,7 +133,7 @@ def test_without_root_one_message_says_it_all(
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     # .venv is missing as well, and Python cannot make it: named in the same message.
     monkeypatch.setattr(lab, "pythons", lambda: [lab.Python("/usr/bin/python3", (3, 12), False)])
-    for program in ("nsenter", "mount", "busybox", "dnslib", "cc"):
+    for program in ("nft", "nsenter", "mount", "busybox", "dnslib", "cc"):
         add_program(tmp_path, program)
     with pytest.raises(SystemExit, match="1"):
         lab.prepare("up")

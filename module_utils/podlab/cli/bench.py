@@ -175,7 +175,7 @@ def sync(services: list[dict[str, Any]], slices: list[dict[str, Any]]) -> float:
             zone="cluster.local",
             dns_dir=f"{place}/dns",
             state_file=f"{place}/services.json",
-            rules=True,
+            mode="iptables",
             present=True,
             backend="",
             pod_subnet="10.244.0.0/16",

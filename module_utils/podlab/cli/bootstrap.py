@@ -60,6 +60,9 @@ class Need(NamedTuple):
 BASE = (
     Need("iproute2", lambda: program("ip"), "ip: the commands that podlab shows for every link, address and route"),
     Need("iptables", lambda: program("iptables-restore"), "iptables-restore: Services are its rules"),
+    Need(
+        "nftables", lambda: program("nft"), "nft: Services are its rules where kubeProxyMode is nftables; trace asks it"
+    ),
     Need("util-linux", lambda: program("nsenter"), "nsenter, unshare: the way into a node and a pod"),
     Need("mount", lambda: program("mount"), "mount, losetup: what a Kubernetes node must have"),
     Need("busybox-static", lambda: program("busybox"), "busybox: the image of that name is made from it"),
@@ -70,13 +73,11 @@ LESSONS = (
     Need("iputils-ping", lambda: program("ping"), "ping: lessons prove with it that pods reach each other"),
     Need("procps", lambda: program("ps"), "ps, sysctl: lessons look at processes and settings"),
 )
-NFTABLES = Need("nftables", lambda: program("nft"), "nft: shows the rules that a traced packet went through")
 TCPDUMP = Need("tcpdump", lambda: program("tcpdump"), "tcpdump: shows packets")
 TESTS = (
     *LESSONS,
     Need("bind9-dnsutils", lambda: program("dig"), "dig: tests ask the lab's DNS server"),
     Need("conntrack", lambda: program("conntrack"), "conntrack: tests look at translated connections"),
-    NFTABLES,
     Need("skopeo", lambda: program("skopeo"), "skopeo: tests pull an image"),
     Need(
         "docker-registry",
@@ -94,7 +95,7 @@ APT_ENVIRONMENT = {
     "PREVLEVEL": "N",
 }
 # What single commands need beyond BASE.
-COMMANDS = {"capture": (TCPDUMP,), "trace": (NFTABLES,)}
+COMMANDS = {"capture": (TCPDUMP,)}
 # Tasks that look at text only: they work for any user, on any machine with the right Python.
 NO_PACKAGES = ("", "validate", "rules", "lint")
 

@@ -45,11 +45,11 @@ def _unsupported(config: Config, report: Report) -> None:
             f"podlab cannot build {networking.ip_family} clusters yet",
             "Use ipFamily: ipv4 and IPv4 subnets",
         )
-    if networking.kube_proxy_mode in ("ipvs", "nftables"):
+    if networking.kube_proxy_mode == "ipvs":
         report.error(
             ("networking", "kubeProxyMode"),
-            f"podlab has no {networking.kube_proxy_mode} mode yet",
-            "Use iptables, or none for a lab without Services",
+            "podlab has no ipvs mode: it needs the kernel's ip_vs, and Kubernetes has deprecated it",
+            "Use iptables or nftables, or none for a lab without Services",
         )
     if networking.disable_default_cni:
         report.error(

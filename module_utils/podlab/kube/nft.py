@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .nft_model import FAMILIES, Container, Ruleset
+from .nft_model import FAMILIES, Container, Element, Ruleset
 from .proxy_chains import Options
 from .proxy_model import (
     Chosen,
@@ -155,6 +155,18 @@ def ruleset(
         own = endpoints.get((port.key, port.port_name, port.protocol), [])
         _ServicePort(rules, port, choose(port, own, node), node, options).write()
     return rules
+
+
+def for_node(rules: Ruleset, node: ProxyNode, options: Options) -> Ruleset:
+    """The same rules with the NodePort addresses of another node, for rules that depend on nothing else of it."""
+    own = nodeport_ips(options, node)
+    if own is None:
+        return rules
+    other = Ruleset(rules.family)
+    other.chains, other.containers = rules.chains, dict(rules.containers)
+    elements = {address: Element() for address in own}
+    other.containers[_NODEPORT_IPS] = rules.containers[_NODEPORT_IPS]._replace(elements=elements)
+    return other
 
 
 def _fixed(rules: Ruleset, node: ProxyNode, options: Options) -> None:

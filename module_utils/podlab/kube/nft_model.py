@@ -5,7 +5,7 @@ Source: nft(8).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 TABLE = "kube-proxy"
@@ -125,9 +125,9 @@ def add_container(table: str, name: str, container: Container) -> str:
     return f"add {container.kind} {table} {name} {{ {' '.join(words)} }}"
 
 
-def add_elements(table: str, name: str, elements: dict[str, Element]) -> list[str]:
+def add_elements(table: str, name: str, elements: Mapping[str, Element]) -> list[str]:
     """One command per element, as they are in kube-proxy's transactions."""
-    return [f"add element {table} {name} {{ {_element(key, element)} }}" for key, element in elements.items()]
+    return [f"add element {table} {name} {{ {element_text(key, element)} }}" for key, element in elements.items()]
 
 
 def delete_elements(table: str, name: str, keys: Iterable[str]) -> list[str]:
@@ -138,6 +138,7 @@ def add_rules(table: str, chain: str, rules: Iterable[str]) -> list[str]:
     return [f"add rule {table} {chain} {rule}" for rule in rules]
 
 
-def _element(key: str, element: Element) -> str:
+def element_text(key: str, element: Element) -> str:
+    """An element as it is typed between the braces."""
     comment = f' comment "{element.comment}"' if element.comment else ""
     return f"{key}{comment}{' : ' + element.value if element.value else ''}"
