@@ -242,6 +242,7 @@ import contextlib
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.podlab import service_watch
 from ansible.module_utils.podlab.errors import PodlabError
 from ansible.module_utils.podlab.module import run
 from ansible.module_utils.podlab.runtime.lock import programming
@@ -294,7 +295,7 @@ def main() -> None:
     except PodlabError as error:
         problems = [problem._asdict() for problem in error.problems]
         module.fail_json(msg=error.message, problems=problems, **error.details)
-    plan = ServicePlan(asked, module.check_mode)
+    plan = ServicePlan(asked, module.check_mode, service_watch.__name__)
     with programming(asked.cluster) if module.params["watch"] else contextlib.nullcontext():
         run(module, "services", plan.items, plan.summary, apply_all=plan.apply_all)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
 from .errors import PodlabError, Problem, refuse
 from .kube import dns, masq, proxy, proxy_canary, proxy_sync
@@ -46,8 +46,10 @@ class Have(NamedTuple):
 class ServicePlan:
     """Observes and plans for one module call. What is wanted does not change in it, so it is worked out once."""
 
-    def __init__(self, request: Request, check_mode: bool) -> None:
+    def __init__(self, request: Request, check_mode: bool, watch_module: str = "") -> None:
+        """watch_module: __name__ of service_watch, which imports this one; needed where a watcher may be started."""
         self.request = request
+        self.watch_module = watch_module
         self.check_mode = check_mode
         self.backend: iptables.Backend | None = None
         self.clearing = Clearing(request)
@@ -239,7 +241,7 @@ class ServicePlan:
         steps: list[Step] = []
         if not request.present:
             if "pid" in have.watcher:
-                steps.append(_watcher_step(request.cluster, "state absent", watcher.stop))
+                steps.append(_watcher_stop(request.cluster, have.watcher["pid"]))
             if have.inputs is not None:
                 steps.append(_remove_step(file, "state absent"))
             return [Item("watcher", steps, {}, {})] if steps else []
@@ -249,7 +251,7 @@ class ServicePlan:
             steps.append(_state_step(file, "differs" if have.inputs else "missing", request.inputs))
         alive = have.watcher["alive"]
         if not alive:
-            steps.append(_watcher_step(request.cluster, "not running", watcher.start))
+            steps.append(_watcher_start(request.cluster, self.watch_module))
         return [Item("watcher", steps, {"running": alive}, {"running": True})]
 
 
@@ -309,11 +311,14 @@ def _state_step(path: str, why: str, data: Any) -> Step:
     return Step("file.write", path, ("tee", path), why, _write_state, {"path": path, "data": data})
 
 
-def _watcher_step(cluster: str, why: str, call: Callable[[str], None]) -> Step:
-    if call is watcher.stop:
-        argv: tuple[str, ...] = ("kill", "-KILL", str(watcher.read(cluster).get("pid", 0)))
-        return Step("watcher.stop", f"lab {cluster}", argv, why, call, {"cluster": cluster})
-    return Step("watcher.start", f"lab {cluster}", watcher.argv(cluster), why, call, {"cluster": cluster})
+def _watcher_start(cluster: str, module: str) -> Step:
+    args = {"cluster": cluster, "module": module}
+    return Step("watcher.start", f"lab {cluster}", watcher.argv(cluster), "not running", watcher.start, args)
+
+
+def _watcher_stop(cluster: str, pid: int) -> Step:
+    argv = ("kill", "-KILL", str(pid))
+    return Step("watcher.stop", f"lab {cluster}", argv, "state absent", watcher.stop, {"cluster": cluster})
 
 
 def _write_state(path: str, data: Any) -> None:

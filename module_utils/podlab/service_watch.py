@@ -187,10 +187,14 @@ class Watcher:
         with lock.programming(self.cluster):
             inputs = read_json(paths.proxy_file(self.cluster))
             if inputs is None:
+                # The lab is gone, or podlab_service took its Services away.
+                self.ended = True
                 return SYNC_PERIOD
             pods = read_pods(self.cluster)
             self._follow_supervisors(pods)
             asked = request({**inputs, "nodes": _nodes(inputs), "pods": pods, "state": "present", "watch": True})
+            # What it keeps to is not for the watcher to write.
+            asked = asked._replace(inputs=None)
             state = read_json(asked.state_file)
             if full or state != wanted_state(asked):
                 plan = ServicePlan(asked, check_mode=False)

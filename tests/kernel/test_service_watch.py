@@ -147,6 +147,7 @@ def test_the_canary_is_in_three_tables(name: str, node: Node, program: Run) -> N
 
 def test_it_ends_when_the_labs_directory_is_gone(name: str, node: Node, program: Run) -> None:
     program([], [])
+    synced(name)
     record = watcher.read(name)
     pidfd = syscalls.pidfd_open(record["pid"])
     try:

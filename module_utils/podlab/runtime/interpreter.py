@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import sys
 
-_RUN = "import sys; sys.path.insert(0, {root!r}); from {package}.{module} import main; main(*{arguments!r})"
+_RUN = "import sys; sys.path.insert(0, {root!r}); from {module} import main; main(*{arguments!r})"
 
 
 def command(module: str, *arguments: str) -> list[str]:
-    """The command line that calls main() of a module of this package ("runtime.zygote") with these arguments.
+    """The command line that calls main() of a module of this package with these arguments.
 
+    module: its __name__. Who names it so has imported it, so it was shipped too when this package came as a zip.
     A fresh interpreter has none of what the caller has loaded, and takes nothing from its environment.
     """
     root, package = _own_package()
-    code = _RUN.format(root=root, package=package, module=module, arguments=arguments)
-    return [sys.executable, "-I", "-S", "-c", code]
+    name = package + module[len(_package()) :]
+    return [sys.executable, "-I", "-S", "-c", _RUN.format(root=root, module=name, arguments=arguments)]
+
+
+def _package() -> str:
+    return __name__.rpartition(".runtime.")[0]
 
 
 def _own_package() -> tuple[str, str]:
@@ -23,9 +28,8 @@ def _own_package() -> tuple[str, str]:
 
     The name is ansible.module_utils.podlab when it was shipped.
     """
-    package = __name__.rpartition(".runtime.")[0]
     file = os.path.abspath(__file__)
-    shipped = f"/{package.replace('.', '/')}/runtime/interpreter.py"
+    shipped = f"/{__name__.replace('.', '/')}.py"
     if file.endswith(shipped):
-        return file[: -len(shipped)], package
+        return file[: -len(shipped)], _package()
     return file[: -len("/podlab/runtime/interpreter.py")], "podlab"

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import PodlabError
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
-from . import interpreter, ipam, lab, paths, sandbox
+from . import interpreter, ipam, lab, paths, sandbox, zygote
 from .crilog import timestamp
 from .files import read_json, write_json
 from .pause import pause_command
@@ -49,7 +49,7 @@ def _node(cluster: str, name: str) -> dict[str, Any]:
 
 def _run_zygote(work: Mapping[str, Any], waiting: set[str], timeout: float) -> dict[str, str]:
     child = subprocess.Popen(
-        interpreter.command("runtime.zygote"),
+        interpreter.command(zygote.__name__),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

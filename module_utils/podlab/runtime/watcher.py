@@ -35,10 +35,13 @@ def argv(cluster: str) -> tuple[str, ...]:
     return ("python3", "-m", "podlab.service_watch", cluster)
 
 
-def start(cluster: str) -> None:
-    """Start the watcher, in a session of its own, and return when it looks. Raises PodlabError with what it said."""
+def start(cluster: str, module: str) -> None:
+    """Start the watcher, in a session of its own, and return when it looks. Raises PodlabError with what it said.
+
+    module: __name__ of service_watch.
+    """
     child = subprocess.Popen(
-        interpreter.command("service_watch", cluster),
+        interpreter.command(module, cluster),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

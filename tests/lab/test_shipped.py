@@ -1,0 +1,58 @@
+"""Modules as they travel to another machine: zipped, run once, and removed while what they started goes on."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+
+import pytest
+
+from podlab.runtime import state, watcher
+from support import snapshot, waiting
+from support.lab import ROOT, Lab, ip_of, pause_of, running, uid_of
+
+pytestmark = pytest.mark.lab
+
+# What runs on the controller whatever the connection; without the others Ansible ships the modules (AnsiballZ).
+CONTROLLER_SIDE = ("podlab_lock.py", "podlab_manifests.py")
+
+
+@pytest.fixture
+def actions(tmp_path: pathlib.Path) -> str:
+    """A directory of action plugins that run no module in place."""
+    for name in CONTROLLER_SIDE:
+        shutil.copy(ROOT / "plugins" / "action" / name, tmp_path / name)
+    return str(tmp_path)
+
+
+def test_a_lab_that_shipped_modules_built_lives_on_without_them(actions: str) -> None:
+    before = snapshot.take()
+    lab = Lab(f"ship{os.getpid()}")
+    try:
+        lab.run("ansible-playbook", "playbooks/lab.yml", ANSIBLE_ACTION_PLUGINS=actions)
+        record = watcher.read(lab.name)
+        command = pathlib.Path(f"/proc/{record['pid']}/cmdline").read_text()
+        assert "ansible_podlab_service_payload" in command, "the module was not shipped"
+        # The supervisor makes the pod anew and the watcher follows: neither may have anything left to import.
+        pod = lab.pods("web-")[0]
+        os.kill(pause_of(pod), signal.SIGKILL)
+        after = lab.until(uid_of(pod), lambda one: running(one) and ip_of(one) != ip_of(pod), "the pod is not back")
+        waiting.until(lambda: ip_of(after) in endpoints(lab), "the watcher has not followed")
+        assert watcher.read(lab.name)["error"] == ""
+        again = lab.run("ansible-playbook", "playbooks/lab.yml", "--diff", ANSIBLE_ACTION_PLUGINS=actions)
+        assert "changed=0" in again.stdout, again.stdout
+    finally:
+        lab.invoke("down", "--name", lab.name)
+    snapshot.assert_same(before, snapshot.take())
+
+
+def endpoints(lab: Lab) -> set[str]:
+    """Addresses that are programmed, by services.json."""
+    return {
+        address
+        for item in state.read_state(lab.name)["services"]["endpointslices"]
+        for endpoint in item["endpoints"]
+        for address in endpoint["addresses"]
+    }
