@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from podlab.kube import proxy_sync
-from podlab.kube.iptables_save import Tables, parse_save
-from podlab.kube.proxy import RuleSet, restore_text
+from podlab.kube.iptables_save import Tables
+from podlab.kube.proxy import restore_text
 from podlab.kube.proxy_chains import FIREWALL, JUMPS, SERVICE_PREFIXES
-from podlab.linux import iptables
 from support import random_services
 from support.packets import Namespace
+from support.rules_kernel import Kernel
 
 pytestmark = pytest.mark.kernel
 
@@ -34,29 +33,6 @@ def place() -> Iterator[Namespace]:
 @pytest.fixture(autouse=True)
 def lock_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
-
-
-class Kernel:
-    """A namespace's rules of one backend and family."""
-
-    def __init__(self, namespace: Namespace, backend: str, family: str) -> None:
-        self.where = namespace.path
-        self.backend = iptables.detect(family, backend)
-
-    def load(self, text: str) -> None:
-        """iptables-restore, as podlab calls it. Raises PodlabError when it refuses."""
-        iptables.restore(self.backend, {self.where: text})
-
-    def tables(self) -> Tables:
-        """iptables-save."""
-        return parse_save(iptables.save(self.backend, [self.where])[self.where])
-
-    def sync(self, rules: RuleSet) -> str:
-        """Bring the namespace to the rules, whatever it has; the text that did it."""
-        difference = proxy_sync.compare(rules, rules.saved(), self.tables())
-        text = proxy_sync.sync_text(rules, difference)
-        self.load(text)
-        return text
 
 
 def ours(tables: Tables) -> Tables:

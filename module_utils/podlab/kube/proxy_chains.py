@@ -6,6 +6,7 @@ Source: Kubernetes pkg/proxy/iptables/proxier.go.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import ipaddress
 from typing import NamedTuple
@@ -117,6 +118,7 @@ JUMPS = tuple(
 )
 
 
+@functools.lru_cache(maxsize=65536)
 def hash16(text: str) -> str:
     """First 16 characters of the base32 of the SHA-256: ten bytes of it."""
     return base64.b32encode(hashlib.sha256(text.encode()).digest()[:10]).decode()
