@@ -103,7 +103,7 @@ class ServicePlan:
         localnet: dict[str, str] = {}
         if there or (request.nodes and request.present):
             self.backend = self.backend or iptables.detect(request.options.family, request.backend)
-            saved = iptables.save(self.backend, [node.netns for node in there])
+            saved = iptables.save(self.backend, [node.netns for node in there], self._work_out)
             if request.mode != "none":
                 self._refuse_mixed([node.netns for node in there])
             for node in there:
@@ -135,6 +135,12 @@ class ServicePlan:
             for where, text in iptables.other_in_use(self.backend, namespaces).items()
             if any(line.startswith(":KUBE-") for line in text.splitlines())
         )
+
+    def _work_out(self) -> None:
+        """The wanted rules of every node, before they are asked for: while the nodes' own are being read."""
+        if self.request.mode == "iptables" and self.request.present:
+            for node in self.request.nodes:
+                self._rules(node)
 
     def _rules(self, node: Node) -> tuple[proxy.RuleSet, Tables]:
         request = self.request

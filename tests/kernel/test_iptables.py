@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Iterator
 
 import pytest
 
 from podlab.errors import PodlabError
-from podlab.linux import iptables
+from podlab.linux import iptables, process
 from support.packets import Namespace
 
 pytestmark = pytest.mark.kernel
@@ -76,3 +77,19 @@ def test_no_iptables_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(iptables, "find", lambda command: "")
     with pytest.raises(PodlabError, match="no iptables-restore on this machine. Install the package iptables"):
         iptables.detect()
+
+
+def test_what_is_done_meanwhile_cannot_leave_a_command_behind(two: tuple[str, str]) -> None:
+    backend = iptables.detect()
+    done: list[int] = []
+    assert set(iptables.save(backend, two, lambda: done.append(1))) == set(two) and done == [1]
+
+    def fails() -> None:
+        done.extend(process.children(os.getpid()))
+        raise ValueError("while they ran")
+
+    with pytest.raises(ValueError, match="while they ran"):
+        iptables.save(backend, two, fails)
+    # Both ran, and both were waited for.
+    assert len(done) == 3
+    assert not set(process.children(os.getpid())) & set(done[1:])

@@ -79,6 +79,16 @@ class Bench:
         return 1000 * yardsticks.median(lambda: sync(*self.services))
 
     @functools.cached_property
+    def partial_restore(self) -> float:
+        """Milliseconds for iptables-restore of what one more Service changes."""
+        return 1000 * yardsticks.median(lambda: yardsticks.restore(*self.services, there=SERVICES - 1))
+
+    @functools.cached_property
+    def partial_sync(self) -> float:
+        """Milliseconds for a node's sync when there is one more Service."""
+        return 1000 * yardsticks.median(lambda: sync(*self.services, there=SERVICES - 1))
+
+    @functools.cached_property
     def lab(self) -> LabTimes:
         """A whole lab: up, up again, more pods, fewer pods, down."""
         return lab_times(self.pods)
@@ -106,6 +116,10 @@ ROWS = (
         "the same in C", lambda b: b.floor.removed, 2.5),
     Row(f"{SERVICES} Services x {ENDPOINTS} endpoints, full sync", "ms", lambda b: b.sync,
         "iptables-restore of the text", lambda b: b.restore, 1.5),
+    Row(f"one more Service in {SERVICES}, partial sync", "ms", lambda b: b.partial_sync,
+        "iptables-restore of the text", lambda b: b.partial_restore, 4.0),
+    Row(f"partial sync of one in {SERVICES} Services", "ms", lambda b: b.partial_sync,
+        "full sync", lambda b: b.sync, 1.0),
     Row("memory of an idle pod", "MiB", lambda b: b.lab.memory,
         "pause and supervisor (PSS)", lambda b: MEMORY_BUDGET_MIB, 1.0),
     Row("a module call", "ms", lambda b: 1000 * b.module_call,
@@ -163,8 +177,8 @@ def table(results: list[dict[str, Any]]) -> list[list[str]]:
     return rows
 
 
-def sync(services: list[dict[str, Any]], slices: list[dict[str, Any]]) -> float:
-    """Seconds for programming these Services on a node that has none."""
+def sync(services: list[dict[str, Any]], slices: list[dict[str, Any]], there: int = 0) -> float:
+    """Seconds for programming these Services on a node that has the first `there` of them."""
     with yardsticks.fresh_netns("sync") as name, tempfile.TemporaryDirectory() as place:
         request = Request(
             cluster="bench",
@@ -182,11 +196,14 @@ def sync(services: list[dict[str, Any]], slices: list[dict[str, Any]]) -> float:
             inputs=None,
         )
 
-        def whole() -> None:
-            plan = ServicePlan(request, check_mode=False)
+        def program(count: int) -> None:
+            asked = request._replace(services=services[:count], slices=slices[:count])
+            plan = ServicePlan(asked, check_mode=False)
             plan.apply_all(plan.items())
 
-        return yardsticks.seconds(whole)
+        if there:
+            program(there)
+        return yardsticks.seconds(lambda: program(len(services)))
 
 
 def lab_times(pods: int) -> LabTimes:

@@ -15,6 +15,7 @@ from typing import Any, Callable, NamedTuple
 
 from ..errors import PodlabError
 from ..kube import proxy, proxy_sync
+from ..kube.iptables_save import Tables, parse_save
 from ..kube.proxy_chains import Options, detector
 from ..kube.proxy_model import ProxyNode
 from ..linux import cgroup, iptables, netns
@@ -150,14 +151,20 @@ def proxy_options() -> Options:
     return Options(local=local, not_local=not_local)
 
 
-def restore(services: list[dict[str, Any]], slices: list[dict[str, Any]]) -> float:
-    """Seconds for `iptables-restore` of these Services' rules into an empty network namespace."""
-    rules = proxy.restore_text(services, slices, ProxyNode("bench", ("172.18.0.2",)), proxy_options())
-    text = proxy_sync.sync_text(rules, proxy_sync.compare(rules, rules.saved(), {}))
-    backend = iptables.detect()
+def restore(services: list[dict[str, Any]], slices: list[dict[str, Any]], there: int = 0) -> float:
+    """Seconds for `iptables-restore` of what these Services change where the first `there` of them are."""
+    backend, options, node = iptables.detect(), proxy_options(), ProxyNode("bench", ("172.18.0.2",))
+
+    def text(count: int, have: Tables) -> str:
+        rules = proxy.restore_text(services[:count], slices[:count], node, options)
+        return proxy_sync.sync_text(rules, proxy_sync.compare(rules, rules.saved(), have))
+
     with fresh_netns("restore") as name:
         argv = ["ip", "netns", "exec", name, *backend.restore_argv()]
-        return seconds(lambda: command(argv, input=text))
+        if there:
+            command(argv, input=text(there, {}))
+        last = text(len(services), parse_save(iptables.save(backend, [name])[name]))
+        return seconds(lambda: command(argv, input=last))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import os
 import select
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import IO, NamedTuple
 
 from ..errors import PodlabError
@@ -85,9 +85,16 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
     return process.wait()
 
 
-def run_each(argv: Sequence[str], texts: Mapping[str, str]) -> dict[str, str]:
+def _nothing() -> None:
+    """What there is to do meanwhile, mostly."""
+
+
+def run_each(
+    argv: Sequence[str], texts: Mapping[str, str], meanwhile: Callable[[], object] = _nothing
+) -> dict[str, str]:
     """Run a command once per namespace, side by side; texts: namespace -> standard input. Returns their outputs.
 
+    meanwhile: is called while they run.
     Raises PodlabError with the command's own message; the other namespaces are served all the same.
     """
     runs: dict[str, _Run] = {}
@@ -98,11 +105,14 @@ def run_each(argv: Sequence[str], texts: Mapping[str, str]) -> dict[str, str]:
             runs[where] = _start(where, argv, text)
     except OSError as error:
         problems.append(PodlabError(f"Cannot run {argv[0]} in network namespace {where}: {error}"))
-    for where, run in runs.items():
-        try:
-            outputs[where] = _finish(where, argv, run)
-        except PodlabError as error:
-            problems.append(error)
+    try:
+        meanwhile()
+    finally:
+        for where, run in runs.items():
+            try:
+                outputs[where] = _finish(where, argv, run)
+            except PodlabError as error:
+                problems.append(error)
     if len(problems) == 1:
         raise problems[0]
     if problems:

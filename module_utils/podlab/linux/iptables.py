@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import PodlabError
@@ -68,9 +68,12 @@ def _default_backend(command: str) -> str:
     return "nft" if "nf_tables" in version.stdout else "legacy"
 
 
-def save(backend: Backend, namespaces: Sequence[str]) -> dict[str, str]:
-    """namespace -> output of iptables-save: every table in use, without counters."""
-    return run_each([backend.command("save")], dict.fromkeys(namespaces, ""))
+def save(backend: Backend, namespaces: Sequence[str], meanwhile: Callable[[], object] = lambda: None) -> dict[str, str]:
+    """namespace -> output of iptables-save: every table in use, without counters.
+
+    meanwhile: what else there is to do while it runs: a large cluster's rules take it a tenth of a second.
+    """
+    return run_each([backend.command("save")], dict.fromkeys(namespaces, ""), meanwhile)
 
 
 def restore(backend: Backend, texts: Mapping[str, str]) -> None:
