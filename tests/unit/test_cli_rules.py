@@ -87,6 +87,14 @@ def test_a_list_as_kubectl_prints_it(run: Run, golden: str, flags: dict[str, Any
     )
 
 
+@pytest.mark.parametrize("features", [["nfacct", "random-fully"], ["random-fully,nfacct"], ["random-fully", "more"]])
+def test_features_in_any_way_they_may_be_typed(run: Run, features: list[str]) -> None:
+    words = ["nfacct"] if "more" in features else []
+    given = [name for name in features if name != "more"]
+    text = run(GOLDEN / "kubectl.yaml", *words, node="worker", features=given)
+    assert normal_form(text) == (GOLDEN / "kubectl.features.txt").read_text()
+
+
 def test_the_same_objects_in_other_wrappings(run: Run, here: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(GOLDEN / "kubectl.yaml", node="worker")
     items = objects()["items"]

@@ -47,12 +47,20 @@ class View(NamedTuple):
 
 def rules(asked: Asked) -> None:
     """Print the rules. Raises PodlabError with every error of the flags, else of the config, else of the objects."""
+    asked = _sorted_out(asked)
     _check_flags(asked)
     views = _from_files(asked) if asked.files else _from_lab(asked)
     texts = {view.node.name: text_of(view, asked.save_form) for view in views}
     if len(set(texts.values())) > 1:
         raise PodlabError(f"The rules differ from node to node. Say which with --node: {', '.join(texts)}")
     sys.stdout.write(next(iter(texts.values())))
+
+
+def _sorted_out(asked: Asked) -> Asked:
+    """With features one by one: they may be joined by commas, or be several words after one flag, as files may be."""
+    features = [name for text in asked.features for name in text.split(",")]
+    more = [name for name in asked.files if features and name in proxy_config.FEATURES]
+    return asked._replace(features=features + more, files=[name for name in asked.files if name not in more])
 
 
 def _check_flags(asked: Asked) -> None:

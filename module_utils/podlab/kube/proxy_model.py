@@ -14,6 +14,8 @@ Object = Mapping[str, Any]
 
 DEFAULT_AFFINITY_SECONDS = 10800
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
+# Another proxy than kube-proxy serves a Service that has it.
+PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 
 
 class ProxyNode(NamedTuple):
@@ -135,6 +137,8 @@ def _ports_of(service: Object, family: str) -> Iterable[ServicePort]:
     spec = service["spec"]
     cluster_ip = _cluster_ip(spec, family)
     if spec.get("type") == "ExternalName" or not cluster_ip:
+        return
+    if PROXY_NAME_LABEL in (service["metadata"].get("labels") or {}):
         return
     kind = spec.get("type") or "ClusterIP"
     external_ips = _of_family(map(clean_ip, spec.get("externalIPs") or ()), family)
