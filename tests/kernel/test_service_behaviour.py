@@ -20,7 +20,11 @@ from support.service_topology import ADDRESSES, FAMILIES, OUTSIDE, PODS
 pytestmark = pytest.mark.kernel
 
 # Name -> (kubeProxyMode, iptables backend).
-MODES = {"iptables-nft": ("iptables", "nft"), "iptables-legacy": ("iptables", "legacy")}
+MODES = {
+    "iptables-nft": ("iptables", "nft"),
+    "iptables-legacy": ("iptables", "legacy"),
+    "nftables": ("nftables", ""),
+}
 # A request with two possible answers is asked so often that one stays unseen in 1 of 8 million runs.
 TRIES = 24
 
@@ -81,6 +85,29 @@ def test_every_row(
     }
     wrong = [f"{what}: {seen}, not {wanted}" for what, (seen, wanted) in lines.items() if seen != wanted]
     assert not wrong, "\n".join(wrong)
+
+
+def test_both_modes_side_by_side(net: ServiceNet, family: str) -> None:
+    """One lab, first in iptables mode and then in nftables mode: they differ where it is written down."""
+    kinds = service_rows.KINDS_WITH_DEFAULTS
+    rows = [(kind, row) for kind in kinds for row in kind.rows]
+    columns = []
+    try:
+        for mode in ("iptables", "nftables"):
+            net.run("podlab_service", service_objects.module_args(kinds, family, mode))
+            columns.append([observe(net, kind, row, family) for kind, row in rows])
+            net.forget()
+    finally:
+        net.run("podlab_service", service_objects.module_args((), family, "nftables", state="absent"))
+        net.forget()
+    table = [
+        f"{kind.name:50} {row.asker:9} {row.target:22} {iptables:32} {nftables}"
+        for (kind, row), iptables, nftables in zip(rows, *columns)
+    ]
+    differ = [line for line, iptables, nftables in zip(table, *columns) if iptables != nftables]
+    expected = [[row.expected(family, mode) for mode in ("iptables", "nftables")] for _, row in rows]
+    documented = [line for line, (iptables, nftables) in zip(table, expected) if iptables != nftables]
+    assert documented and differ == documented, "\n".join(table)
 
 
 # n -> what the sum of squares of n shares of a fair choice exceeds once in a million (chi-square, n - 1 degrees).

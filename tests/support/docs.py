@@ -199,8 +199,9 @@ def service_rows() -> str:
         for number, row in enumerate(kind.rows):
             ipv6 = f"; IPv6: {row.ipv6}" if row.ipv6 else ""
             head = ("", "") if number else (kind.name, ", ".join(kind.endpoints) or "none")
-            found.append((*head, row.asker, row.target, f"{row.answer}{ipv6}"))
-    return "\n" + table(("Service", "endpoints", "who asks", "for its", "who answers (whom it sees)"), found) + "\n"
+            found.append((*head, row.asker, row.target, f"{row.answer}{ipv6}", row.nftables))
+    columns = ("Service", "endpoints", "who asks", "for its", "iptables mode", "nftables mode, where it differs")
+    return "\n" + table(columns, found) + "\n"
 
 
 # -- printed output ---------------------------------------------------------------------------------------------------

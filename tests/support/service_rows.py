@@ -300,3 +300,6 @@ KINDS = (
         proxy={"localhost_nodeports": False},
     ),
 )
+
+# Those that need no other options of kube-proxy: one call programs them all.
+KINDS_WITH_DEFAULTS = tuple(kind for kind in KINDS if not kind.proxy)
