@@ -35,6 +35,19 @@ class Case(NamedTuple):
 
 TWO_CONTAINERS = pod() + "    - {name: c, image: busybox}\n"
 CLASHING = SERVER.replace("ports: [{port: 80}]", "ports: [{name: a, port: 80}, {name: b, port: 80}]")
+OTHER = """---
+apiVersion: v1
+kind: Service
+metadata: {name: other}
+spec: {clusterIP: 10.96.0.80, ports: [{port: 80}]}
+"""
+SLICE = """---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: other, labels: {kubernetes.io/service-name: server}}
+endpoints: [{addresses: ["2001:db8::1"]}]
+addressType: IPv4
+"""
 LONG = "a" * 254
 NAME_RULE = (
     "metadata.name: must be lower case letters, digits, '-' and '.', "
@@ -93,6 +106,27 @@ CASES = {
         ),
         manifest=CLASHING,
     ),
+    "node port out of range": Case(
+        (
+            "M:16: Service/server: spec.ports[0].nodePort: must be in the range 30000-32767, not 80. "
+            "Choose one, or leave it out to be given one",
+        ),
+        manifest=SERVER.replace("ports: [{port: 80}]", "type: NodePort, ports: [{port: 80, nodePort: 80}]"),
+    ),
+    "cluster address of another Service": Case(
+        (
+            "M:21: Service/other: spec.clusterIP: 10.96.0.80 is taken by the Service default/server. "
+            "Choose another, or leave it out to be given one",
+        ),
+        manifest=SERVER + OTHER,
+    ),
+    "endpoints of another family": Case(
+        (
+            "M:21: EndpointSlice/other: endpoints[0].addresses[0]: must be an IPv4 address, as addressType says, "
+            "not '2001:db8::1'",
+        ),
+        manifest=SERVER + SLICE,
+    ),
     "unsupported field": Case(
         ("M:6: Pod/a: spec.containers[0].lifecycle: podlab does not support it yet. Remove it",),
         manifest=pod(more=", lifecycle: {preStop: {exec: {command: [a]}}}"),
@@ -115,6 +149,9 @@ VALIDATED = (
     "two errors in two files",
     "subnets that overlap",
     "Service ports clash",
+    "node port out of range",
+    "cluster address of another Service",
+    "endpoints of another family",
     "YAML that makes Python objects",
 )
 

@@ -218,15 +218,16 @@ REFUSED = {
     ),
     "address of another": (
         service("new", clusterIP="10.96.0.90"),
-        "Service/new: spec.clusterIP: 10.96.0.90 is taken by the Service default/fixed",
+        "Service/new: spec.clusterIP: 10.96.0.90 is taken by the Service default/fixed. " + CHOOSE,
     ),
     "address outside": (
         service("new", clusterIP="10.97.0.90"),
-        "Service/new: spec.clusterIP: must be in the service subnet 10.96.0.0/16, which 10.97.0.90 is not",
+        "Service/new: spec.clusterIP: must be in the service subnet 10.96.0.0/16, which 10.97.0.90 is not. " + CHOOSE,
     ),
     "address of another family": (
         service("new", clusterIP="fd00::90"),
-        "Service/new: spec.clusterIP: must be an IPv4 address of the service subnet 10.96.0.0/16, not fd00::90",
+        "Service/new: spec.clusterIP: must be an IPv4 address of the service subnet 10.96.0.0/16, not fd00::90. "
+        + CHOOSE,
     ),
     "endpoints of another family": (
         piece("new", "fixed", "192.0.2.1", "2001:db8::1"),

@@ -130,7 +130,7 @@ def test_endpoints_come_from_slices(state: dict[str, Any]) -> None:
         {
             "addresses": [{"ip": "10.244.1.4", "nodeName": "n"}],
             "notReadyAddresses": [{"ip": "10.244.2.3", "nodeName": "n"}],
-            "ports": [{"name": "", "port": 8080}],
+            "ports": [{"port": 8080}],
         }
     ]
     assert none["subsets"] == []

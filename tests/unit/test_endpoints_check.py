@@ -75,3 +75,13 @@ def test_several_inputs_at_once() -> None:
         "pods[0].pod.metadata.name",
         "pods[1].status.podIP",
     ]
+
+
+def test_a_node_port_is_one_services() -> None:
+    ports = [{"port": 80, "nodePort": 30080}]
+    things = [service("a", "10.96.0.1", ports), service("b", "10.96.0.2", ports)]
+    assert problems(things) == [
+        "services[1].spec.ports[0].nodePort: 30080/TCP is taken by default/a. Give each its own"
+    ]
+    things[1] = service("b", "10.96.0.2", [{"port": 80, "nodePort": 30080, "protocol": "UDP"}])
+    assert problems(things) == []

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import PodlabError
+from ..kube import endpoints_v1
 from ..kube.times import rfc3339
 from .selector import Requirement, matches, parse
 
@@ -145,38 +146,7 @@ def services(state: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def endpoints(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     """v1 Endpoints, put together from the EndpointSlices of each Service."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for piece in state["services"].get("endpointslices") or []:
-        metadata = piece["metadata"]
-        namespace = metadata.get("namespace", DEFAULT_NAMESPACE)
-        name = (metadata.get("labels") or {}).get("kubernetes.io/service-name", metadata["name"])
-        item = found.setdefault((namespace, name), _empty_endpoints(namespace, name, metadata))
-        if piece.get("endpoints"):
-            item["subsets"].append(_subset(piece))
-    return list(found.values())
-
-
-def _empty_endpoints(namespace: str, name: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    own: dict[str, Any] = {"name": name, "namespace": namespace}
-    if metadata.get("creationTimestamp"):
-        own["creationTimestamp"] = metadata["creationTimestamp"]
-    return {"apiVersion": "v1", "kind": "Endpoints", "metadata": own, "subsets": []}
-
-
-def _subset(piece: Mapping[str, Any]) -> dict[str, Any]:
-    subset: dict[str, Any] = {}
-    for endpoint in piece["endpoints"]:
-        # discovery/v1: a condition that is not said counts as true.
-        ready = endpoint.get("conditions", {}).get("ready") is not False
-        for address in endpoint["addresses"]:
-            entry: dict[str, Any] = {"ip": address}
-            for key, name in (("nodeName", "nodeName"), ("hostname", "hostname"), ("targetRef", "targetRef")):
-                if endpoint.get(key):
-                    entry[name] = endpoint[key]
-            subset.setdefault("addresses" if ready else "notReadyAddresses", []).append(entry)
-    if piece.get("ports"):
-        subset["ports"] = [dict(port) for port in piece["ports"]]
-    return subset
+    return endpoints_v1.endpoints(state["services"].get("endpointslices") or [])
 
 
 def endpoint_slices(state: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from ..errors import PodlabError, Problem
 from . import checks, node_ports, schema, service_rules, supported
 from .kinds import KINDS
 from .schema import Finding, Path
-from .services import full_name
+from .services import REMEDY, clashes, full_name
 from .yamltree import Document, load_documents, path_text
 
 # Those that a new cluster has.
@@ -95,7 +95,7 @@ def read(sources: Iterable[Source], definitions: Mapping[str, Any]) -> Read:
             for manifest in _flat(document, document.data, (), problems):
                 made.extend(_checked(manifest, definitions, problems))
     problems.extend(_twice(made))
-    problems.extend(_port_clashes(made))
+    problems.extend(_service_clashes(made))
     return Read(tuple(made), tuple(problems))
 
 
@@ -172,9 +172,11 @@ def _twice(made: Sequence[Manifest]) -> Iterator[Problem]:
             yield manifest.problem(Finding((), message, "Remove or rename one of them"))
 
 
-def _port_clashes(made: Sequence[Manifest]) -> Iterator[Problem]:
-    """Node ports that two Services of the same files name."""
+def _service_clashes(made: Sequence[Manifest]) -> Iterator[Problem]:
+    """Addresses and node ports that two Services of the same files name."""
     services = {full_name(manifest.object): manifest for manifest in made if manifest.object["kind"] == "Service"}
+    for name, message in clashes(manifest.object for manifest in services.values()).items():
+        yield services[name].problem(Finding(("spec", "clusterIP"), message, REMEDY))
     for fault in node_ports.clashes(manifest.object for manifest in services.values()):
         yield services[fault.service].problem(fault.finding)
 

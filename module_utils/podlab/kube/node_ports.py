@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from . import names
 from .schema import Finding, Path
-from .services import full_name
+from .services import REMEDY, full_name
 
 # kube-apiserver's --service-node-port-range.
 FIRST, LAST = 30000, 32767
@@ -87,7 +87,7 @@ def _claim(services: Iterable[Object], taken: dict[int, str]) -> list[Fault]:
             owner = taken.setdefault(number, name)
             if owner != name:
                 message = f"node port {number} is taken by the Service {owner}"
-                faults.append(Fault(name, Finding(path, message, "Choose another, or leave it out to be given one")))
+                faults.append(Fault(name, Finding(path, message, REMEDY)))
         faults += _health_check_faults(service)
     return faults
 

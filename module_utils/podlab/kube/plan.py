@@ -71,7 +71,8 @@ def _services(
     addresses, faults = services.allocate(wanted.values(), objects.addresses(store), cluster.service_subnet)
     ports, port_faults = node_ports.allocate(wanted.values(), objects.node_ports(store))
     for name, fault in faults.items():
-        problems.append(say(wanted[name], Finding(("spec", "clusterIP"), fault)))
+        remedy = services.REMEDY if wanted[name]["spec"].get("clusterIP") else "Remove a Service"
+        problems.append(say(wanted[name], Finding(("spec", "clusterIP"), fault, remedy)))
     problems += [say(wanted[fault.service], fault.finding) for fault in port_faults]
     made = [
         defaults.service(thing, addresses.get(name, ""), ports.get(name, node_ports.NodePorts()))

@@ -96,6 +96,7 @@ def _ports(ports: Sequence[Object], place: str) -> Iterable[Problem]:
 def _repeated(services: Sequence[Object]) -> Iterable[Problem]:
     names: dict[str, str] = {}
     addresses: dict[str, str] = {}
+    ports: dict[tuple[str, Any], str] = {}
     for number, service in enumerate(services):
         metadata, spec = service.get("metadata") or {}, service.get("spec") or {}
         key = f"{metadata.get('namespace') or 'default'}/{metadata.get('name')}"
@@ -108,6 +109,12 @@ def _repeated(services: Sequence[Object]) -> Iterable[Problem]:
                 message = f"{address} is taken by {addresses[address]}"
                 yield Problem(f"services[{number}].spec.clusterIP", message, "Give each Service an address of its own")
             addresses.setdefault(address, key)
+        for index, port in enumerate(spec.get("ports") or ()):
+            mark = (port.get("protocol", "TCP"), port.get("nodePort"))
+            if mark[1] and mark in ports:
+                message = f"{mark[1]}/{mark[0]} is taken by {ports[mark]}"
+                yield Problem(f"services[{number}].spec.ports[{index}].nodePort", message, "Give each its own")
+            ports.setdefault(mark, key)
 
 
 def _slice(item: Object, place: str) -> Iterable[Problem]:

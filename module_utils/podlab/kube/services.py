@@ -9,6 +9,7 @@ from typing import Any
 from . import names
 
 HEADLESS = "None"
+REMEDY = "Choose another, or leave it out to be given one"
 # Addresses that are kept for a Service by its name: index in the service subnet.
 RESERVED = {"default/kubernetes": 1, "kube-system/kube-dns": 10}
 
@@ -62,6 +63,24 @@ def allocate(
     return given, faults
 
 
+def clashes(services: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """What is wrong with Services that name the address of another, by namespace/name. They may have other faults."""
+    owners: dict[str, str] = {}
+    faults = {}
+    for service in services:
+        spec = service.get("spec") or {}
+        address = spec.get("clusterIP")
+        if address and address != HEADLESS and spec.get("type") != "ExternalName":
+            owner = owners.setdefault(address, full_name(service))
+            if owner != full_name(service):
+                faults[full_name(service)] = _taken(address, owner)
+    return faults
+
+
+def _taken(address: str, owner: str) -> str:
+    return f"{address} is taken by the Service {owner}"
+
+
 def _static_fault(name: str, address: str, network: ipaddress.IPv4Network, owners: Mapping[str, str]) -> str:
     try:
         number = ipaddress.IPv4Address(address)
@@ -75,7 +94,7 @@ def _static_fault(name: str, address: str, network: ipaddress.IPv4Network, owner
     if number != kept:
         return f"must be {kept}, which is kept for this Service, not {address}"
     owner = owners.get(str(number), name)
-    return "" if owner == name else f"{address} is taken by the Service {owner}"
+    return "" if owner == name else _taken(address, owner)
 
 
 def _free(name: str, network: ipaddress.IPv4Network, owners: Mapping[str, str]) -> str | None:
