@@ -33,7 +33,8 @@ class Server:
         )
         assert self.process.stderr is not None
         self.said = self.process.stderr.readline()
-        assert self.said.startswith("answering on port 53"), self.said + self.process.stderr.read()
+        if not self.said.startswith("answering on port 53"):
+            raise AssertionError((self.said + self.process.communicate(timeout=10)[1]).strip())
 
     def dig(self, *question: str) -> str:
         """Everything that dig says."""

@@ -55,6 +55,41 @@ def test_default_is_the_nodes():
     )
 
 
+def test_cluster_first_with_host_net_is_cluster_first_without_it():
+    assert resolv("ClusterFirstWithHostNet") == resolv("ClusterFirst")
+
+
+def test_a_nodes_file_is_read_as_kubelet_reads_it():
+    node = (
+        "domain ignored.example\n; nothing\nsearch first.example\nsearch a.example. a.example b.example\n"
+        "nameserver\nnameserver 9.9.9.9\nnameserver 9.9.9.9\n"
+        "options ndots:1 rotate\noptions ndots:2\noptions timeout:3 timeout:4\n"
+    )
+    assert resolv("Default", node=node) == (
+        "search a.example b.example\nnameserver 9.9.9.9\noptions ndots:2 rotate timeout:4\n"
+    )
+    assert resolv("Default", {"options": [{"name": "ndots"}, {"name": "edns0"}]}, node=node).endswith(
+        "options ndots rotate timeout:4 edns0\n"
+    )
+
+
+def test_what_the_policy_gives_comes_first_and_the_limits_cut_what_is_added():
+    config = {
+        "nameservers": ["10.0.0.1", "10.0.0.2", "10.0.0.3"],
+        "searches": [f"d{number}" for number in range(32)],
+    }
+    first, *rest = resolv("ClusterFirst", config).splitlines()
+    assert first.split()[1:6] == [
+        "default.svc.cluster.local",
+        "svc.cluster.local",
+        "cluster.local",
+        "corp.example",
+        "lan",
+    ]
+    assert len(first.split()) == 1 + 32
+    assert rest == ["nameserver 10.96.0.10", "nameserver 10.0.0.1", "nameserver 10.0.0.2", "options ndots:5"]
+
+
 def test_none_is_only_the_config():
     config = {
         "nameservers": ["1.1.1.1"],

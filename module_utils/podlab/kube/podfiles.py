@@ -57,21 +57,21 @@ class Resolver(NamedTuple):
 
 
 def parse_resolv_conf(text: str) -> Resolver:
-    """Read a resolv.conf; the last search line and the last options line count."""
+    """Read a resolv.conf as kubelet does: the last search line counts, of an option the last word; no `domain`."""
     nameservers: list[str] = []
     searches: list[str] = []
-    options: list[str] = []
+    options: dict[str, str] = {}
     for line in text.splitlines():
         words = line.split()
         if not words or words[0][0] in "#;":
             continue
         if words[0] == "nameserver" and len(words) > 1:
             nameservers.append(words[1])
-        elif words[0] in ("search", "domain"):
+        elif words[0] == "search":
             searches = [word if word == "." else word.rstrip(".") for word in words[1:]]
         elif words[0] == "options":
-            options = words[1:]
-    return Resolver(nameservers, searches, options)
+            options.update((word.partition(":")[0], word) for word in words[1:])
+    return Resolver(nameservers, searches, list(options.values()))
 
 
 def resolv_conf(

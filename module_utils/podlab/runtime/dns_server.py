@@ -193,6 +193,9 @@ def main() -> None:
             upstreams = servers_of(file.read())
     except OSError:
         upstreams = []
-    server = Server(Records(options.records), options.port, upstreams)
+    try:
+        server = Server(Records(options.records), options.port, upstreams)
+    except OSError as error:
+        sys.exit(f"podlab-dns: cannot listen on port {options.port}: {error.strerror}")
     say(f"answering on port {options.port}; names of others: {', '.join(upstreams) or 'refused'}")
     server.run()

@@ -1,0 +1,348 @@
+"""The lab's DNS server by itself: hostile packets, TCP, changing files, and questions that go on to other servers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import select
+import signal
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from podlab.kube import dns
+from support.dnsserver import SVC, ZONE, Server, serving
+from support.packets import Namespace
+from support.services import service
+
+pytestmark = pytest.mark.kernel
+
+NAME = f"web.{SVC}"
+SERVICES = [service("web", "10.96.0.20"), service("out", "", type="ExternalName", externalName="www.example.org")]
+UPSTREAM, SILENT = "192.0.2.53", "192.0.2.54"
+OTHERS = {
+    "zone": "example.org",
+    "networks": [],
+    "namespaces": [],
+    "records": [
+        "www.example.org. 30 IN A 192.0.2.80",
+        "www.example.org. 30 IN AAAA 2001:db8::80",
+        "8.8.8.8.in-addr.arpa. 30 IN PTR www.example.org.",
+        *(f"big.example.org. 30 IN A 198.51.{number // 200}.{number % 200}" for number in range(300)),
+    ],
+}
+
+
+def wire(name: str, kind: int = 1, ident: int = 7, flags: int = 0x100, extra: bytes = b"") -> bytes:
+    """A question as it travels."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    counts = (1, 0, 0, 1 if extra else 0)
+    return struct.pack("!6H", ident, flags, *counts) + labels + b"\0" + struct.pack("!2H", kind, 1) + extra
+
+
+def rcode(data: bytes) -> int:
+    return data[3] & 15
+
+
+@pytest.fixture
+def server(tmp_path: pathlib.Path) -> Iterator[Server]:
+    file = tmp_path / "records.json"
+    file.write_text(dns.document(SERVICES, [], ZONE))
+    with serving(file) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def client(namespace: Namespace, kind: int = socket.SOCK_DGRAM) -> Iterator[socket.socket]:
+    with namespace.socket(kind) as made:
+        made.connect(("127.0.0.1", 53))
+        yield made
+
+
+def replace(file: pathlib.Path, text: str) -> None:
+    """As podlab writes: whoever reads has the old file or the new one."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    os.utime(new, (0, 0))
+    os.rename(new, file)
+
+
+def test_a_broken_or_missing_file_changes_nothing(server: Server) -> None:
+    assert server.ask(NAME) == ("NOERROR", ["10.96.0.20"])
+    for text in ("", "{", '{"zone": 1}', "[]", "\udcff" * 3):
+        replace(server.records, "") if not text else server.records.write_bytes(text.encode("utf-8", "surrogateescape"))
+        assert server.ask(NAME) == ("NOERROR", ["10.96.0.20"]), text
+    server.records.unlink()
+    assert server.ask(NAME) == ("NOERROR", ["10.96.0.20"])
+    replace(server.records, dns.document([service("web", "10.96.0.21")], [], ZONE))
+    assert server.ask(NAME) == ("NOERROR", ["10.96.0.21"])
+
+
+def test_every_one_of_many_quick_changes_counts(server: Server) -> None:
+    """Same time, same size, two changes between two questions: nothing but the file itself tells them apart."""
+    with client(server.namespace) as asking:
+        for number in range(101, 250):
+            for own in (number - 1, number):
+                replace(server.records, dns.document([service("web", f"10.96.0.{own}")], [], ZONE))
+            asking.send(wire(NAME))
+            assert asking.recv(512)[-4:] == bytes([10, 96, 0, number])
+
+
+HOSTILE = {
+    "empty": b"",
+    "short": b"\0" * 11,
+    "an answer": wire(NAME, flags=0x8100),
+}
+MALFORMED = {
+    "no question": struct.pack("!6H", 7, 0x100, 0, 0, 0, 0),
+    "many questions": struct.pack("!6H", 7, 0x100, 0xFFFF, 0, 0, 0) + b"\0" * 900,
+    "an answer in a question": struct.pack("!6H", 7, 0x100, 1, 1, 0, 0) + wire(NAME)[12:],
+    "cut off": wire(NAME)[:20],
+    "no type": wire(NAME)[:-3],
+    "a pointer to itself": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\xc0\x0c\0\1\0\1",
+    "a pointer forward": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\xc0\x20\0\1\0\1",
+    "a loop": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\1a\xc0\x0c\0\1\0\1",
+    "a label of 64": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\x40" + b"a" * 64 + b"\0\0\1\0\1",
+    "a name of 256": wire(".".join(["a" * 63] * 4)),
+    "no text": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\3\xff\xfe\xfd\0\0\1\0\1",
+    "a broken option": wire(NAME, extra=b"\0\0\x29\4\xd0\0\0\0\0\0\x08\0\3\0\xff"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_what_is_no_question_is_not_answered(server: Server, case: str) -> None:
+    with client(server.namespace) as asking:
+        asking.send(HOSTILE[case])
+        asking.send(wire(NAME, ident=9))
+        assert asking.recv(512)[:2] == b"\0\x09"
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_what_cannot_be_read_is_a_format_error(server: Server, case: str) -> None:
+    with client(server.namespace) as asking:
+        asking.send(MALFORMED[case])
+        answer = asking.recv(512)
+        assert (answer[:2], len(answer), rcode(answer)) == (b"\0\x07", 12, 1)
+        asking.send(wire(NAME, ident=9))
+        assert asking.recv(512)[-4:] == bytes([10, 96, 0, 20])
+
+
+def test_random_packets_do_no_harm(server: Server) -> None:
+    chance = random.Random(53)
+    good = wire(NAME)
+    with client(server.namespace) as asking:
+        for number in range(1500):
+            packet = bytearray(good if number % 2 else chance.randbytes(chance.randrange(64)))
+            for _ in range(min(len(packet), chance.randrange(4))):
+                packet[chance.randrange(len(packet))] = chance.randrange(256)
+            asking.send(packet)
+            if number % 50 == 49:
+                asking.send(wire(NAME, ident=0xBEEF))
+                while asking.recv(65535)[:2] != b"\xbe\xef":
+                    pass
+    assert server.ask(NAME) == ("NOERROR", ["10.96.0.20"])
+
+
+def framed(*messages: bytes) -> bytes:
+    return b"".join(struct.pack("!H", len(message)) + message for message in messages)
+
+
+def received(stream: socket.socket) -> bytes:
+    """One message from a stream."""
+
+    def exactly(count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            more = stream.recv(count - len(data))
+            assert more, "the connection ended"
+            data += more
+        return data
+
+    return exactly(struct.unpack("!H", exactly(2))[0])
+
+
+def test_one_connection_asks_many_questions_in_any_pieces(server: Server) -> None:
+    with client(server.namespace, socket.SOCK_STREAM) as stream:
+        stream.sendall(framed(*(wire(NAME, ident=number) for number in range(50))))
+        assert {struct.unpack("!H", received(stream)[:2])[0] for _ in range(50)} == set(range(50))
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for octet in framed(wire(NAME)):
+            stream.send(bytes([octet]))
+        assert received(stream)[-4:] == bytes([10, 96, 0, 20])
+
+
+def test_a_connection_that_says_nothing_keeps_nobody_waiting(server: Server) -> None:
+    with client(server.namespace, socket.SOCK_STREAM) as idle, client(server.namespace, socket.SOCK_STREAM) as stream:
+        idle.send(b"\0")
+        stream.sendall(framed(wire(NAME)))
+        assert received(stream)[-4:] == bytes([10, 96, 0, 20])
+
+
+def test_a_question_that_is_too_long_ends_the_connection(server: Server) -> None:
+    with client(server.namespace, socket.SOCK_STREAM) as stream:
+        stream.sendall(b"\xff\xff")
+        assert stream.recv(1) == b""
+
+
+def test_more_connections_than_there_is_room_for(server: Server) -> None:
+    """Old idle ones give way, so that there is always room for one more."""
+    made = []
+    try:
+        for _ in range(300):
+            made.append(server.namespace.socket())
+            made[-1].connect(("127.0.0.1", 53))
+        made[-1].sendall(framed(wire(NAME)))
+        assert received(made[-1])[-4:] == bytes([10, 96, 0, 20])
+        assert made[0].recv(1) == b""
+    finally:
+        for stream in made:
+            stream.close()
+
+
+def test_it_ends_when_it_is_told_to(server: Server) -> None:
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=10) == 0
+
+
+def test_a_port_that_is_taken_is_said(server: Server, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(AssertionError, match="^podlab-dns: cannot listen on port 53: Address already in use$"):
+        Server(server.namespace, tmp_path / "records.json")
+
+
+# ---- names of others ----
+
+
+class Outside:
+    """Two namespaces with a veth between them: the lab's server in one, an upstream's addresses in the other."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.near, self.far = Namespace(), Namespace()
+        for namespace in (self.near, self.far):
+            namespace.run("ip link set lo up")
+        self.near.run(f"ip link add out type veth peer name in netns {self.far.path}")
+        self.near.run("ip addr add 192.0.2.1/24 dev out")
+        self.near.run("ip link set out up")
+        for address in (UPSTREAM, SILENT):
+            self.far.run(f"ip addr add {address}/24 dev in")
+        self.far.run("ip link set in up")
+
+    @contextlib.contextmanager
+    def server(self, upstreams: Sequence[str] = (UPSTREAM,)) -> Iterator[Server]:
+        file = self.directory / "records.json"
+        file.write_text(dns.document(SERVICES, [], ZONE, ["10.96.0.0/16"]))
+        made = Server(self.near, file, upstreams)
+        try:
+            yield made
+        finally:
+            made.close()
+
+    @contextlib.contextmanager
+    def upstream(self) -> Iterator[None]:
+        file = self.directory / "others.json"
+        file.write_text(json.dumps(OTHERS))
+        made = Server(self.far, file)
+        try:
+            yield
+        finally:
+            made.close()
+
+    def listening(self, address: str, kind: int = socket.SOCK_DGRAM) -> socket.socket:
+        made = self.far.socket(kind)
+        made.bind((address, 53))
+        return made
+
+    def close(self) -> None:
+        self.near.close()
+        self.far.close()
+
+
+@pytest.fixture
+def outside(tmp_path: pathlib.Path) -> Iterator[Outside]:
+    made = Outside(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_names_of_others_are_asked_of_their_servers(outside: Outside) -> None:
+    with outside.upstream(), outside.server() as server:
+        for protocol in ("+notcp", "+tcp"):
+            assert server.ask(protocol, "www.example.org") == ("NOERROR", ["192.0.2.80"])
+            assert server.ask(protocol, "WWW.example.org", "AAAA") == ("NOERROR", ["2001:db8::80"])
+            assert server.ask(protocol, "none.example.org") == ("NXDOMAIN", [])
+            assert server.ask(protocol, "example.net") == ("REFUSED", [])  # the upstream's word
+            assert server.ask(protocol, "-x", "8.8.8.8") == ("NOERROR", ["www.example.org."])
+            assert server.ask(protocol, "-x", "10.96.9.9") == ("NXDOMAIN", [])  # ours, so not asked there
+            assert server.ask(protocol, "+norecurse", "www.example.org") == ("REFUSED", [])
+            assert server.ask(protocol, NAME) == ("NOERROR", ["10.96.0.20"])
+        assert len(server.ask("big.example.org")[1]) == 300
+        assert "flags: qr aa rd ra;" in server.dig(NAME)
+
+
+def test_an_external_name_is_followed_to_its_address(outside: Outside) -> None:
+    with outside.upstream(), outside.server() as server:
+        for protocol in ("+notcp", "+tcp"):
+            assert server.ask(protocol, f"out.{SVC}") == ("NOERROR", ["192.0.2.80", "www.example.org."])
+            assert server.ask(protocol, f"out.{SVC}", "AAAA") == ("NOERROR", ["2001:db8::80", "www.example.org."])
+            assert server.ask(protocol, f"out.{SVC}", "CNAME") == ("NOERROR", ["www.example.org."])
+
+
+def test_where_nobody_listens_is_said_at_once(outside: Outside) -> None:
+    with outside.server() as server:
+        assert server.ask("www.example.org") == ("SERVFAIL", [])
+        assert server.ask("+tcp", "www.example.org") == ("SERVFAIL", [])
+        assert server.ask(f"out.{SVC}") == ("NOERROR", ["www.example.org."])
+
+
+def test_without_a_way_there_names_of_others_are_refused(outside: Outside) -> None:
+    outside.near.run("ip link del out")
+    with outside.server() as server:
+        assert server.ask("www.example.org") == ("REFUSED", [])
+        assert server.ask(f"out.{SVC}") == ("NOERROR", ["www.example.org."])
+
+
+def test_a_server_that_is_silent_is_not_waited_for_by_others(outside: Outside) -> None:
+    """The next server is asked after two seconds; meanwhile our own names are answered."""
+    with contextlib.ExitStack() as stack:
+        silent, upstream = (stack.enter_context(outside.listening(address)) for address in (SILENT, UPSTREAM))
+        asking = stack.enter_context(client(outside.near))
+        with outside.server((SILENT, UPSTREAM)):
+            asking.send(wire("www.example.org"))
+            question, sender = silent.recvfrom(512)
+            asking.send(wire(NAME, ident=9))
+            assert asking.recv(512)[:2] == b"\0\x09"
+            second, other = upstream.recvfrom(512)
+            assert (second[2:], sender[1] != other[1]) == (question[2:], True)
+            upstream.sendto(second[:2] + b"\x81\x80" + second[4:], other)
+            assert asking.recv(512) == b"\0\x07\x81\x80" + question[4:]
+
+
+def test_only_the_answer_that_was_asked_for_counts(outside: Outside) -> None:
+    with contextlib.ExitStack() as stack:
+        upstream, stranger = (stack.enter_context(outside.listening(address)) for address in (UPSTREAM, SILENT))
+        asking = stack.enter_context(client(outside.near))
+        with outside.server():
+            asking.send(wire("www.example.org"))
+            question, sender = upstream.recvfrom(512)
+            wrong = bytes([question[0] ^ 1]) + question[1:2]
+            upstream.sendto(wrong + b"\x81\x83" + question[4:], sender)  # another number
+            upstream.sendto(question[:2] + b"\x81\x83" + wire("xxx.example.org")[4:], sender)  # another question
+            upstream.sendto(question, sender)  # no answer at all
+            upstream.sendto(b"", sender)
+            stranger.sendto(question[:2] + b"\x81\x83" + question[4:], sender)  # another server
+            upstream.sendto(question[:2] + b"\x81\x80" + question[4:], sender)
+            assert asking.recv(512) == b"\0\x07\x81\x80" + question[4:]
+            assert select.select([asking], [], [], 0)[0] == []
+
+
+def test_servers_on_loopback_are_not_asked(outside: Outside) -> None:
+    with outside.server(("127.0.0.53", "::1")) as server:
+        assert server.said == "answering on port 53; names of others: refused\n"
+        assert server.ask("www.example.org") == ("REFUSED", [])
