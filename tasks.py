@@ -285,6 +285,30 @@ def demo_pod(c, verbose=0):
     play.demo("pod", verbose=verbose)
 
 
+@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
+def demo_service_trace(c, verbose=0):
+    """Follow one packet through a Service's rules"""
+    from podlab.cli import play
+
+    play.demo("service-trace", files_of="services", verbose=verbose)
+
+
+@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
+def demo_pod_drop(c, verbose=0):
+    """Show a node that drops what one pod sends"""
+    from podlab.cli import play
+
+    play.demo("pod-drop", files_of="services", verbose=verbose)
+
+
+@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
+def demo_routes(c, verbose=0):
+    """Show the routes between nodes, and one missing"""
+    from podlab.cli import play
+
+    play.demo("routes", files_of="services", verbose=verbose)
+
+
 @command(help={"floor": "unit, kernel, lab, demo or all; more arguments for pytest follow --"})
 def test(c, floor="all"):
     """Run the tests: test --floor unit -- -k name"""
@@ -328,6 +352,9 @@ ns = Collection(
     validate,
     rules,
     demo_pod,
+    demo_pod_drop,
+    demo_routes,
+    demo_service_trace,
     test,
     lint,
     bench,

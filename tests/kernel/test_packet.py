@@ -135,7 +135,8 @@ def test_the_way_from_hook_to_hook(lab: Node, program: Callable[..., None], foll
 
 def test_refused_by_a_rule_by_the_pod_and_not_answered(lab: Node, program: Callable[..., None], follow: Follow) -> None:
     program([web()], ready=0)
-    [passage], answer = follow("10.244.1.2")
+    # A client that was sent no ICMP redirects: they count against the ICMP errors that it may get.
+    [passage], answer = follow("10.244.1.4")
     assert (answer.result, passage.leaves) == ("refused", None)
     assert passage.hits[-1].verdict == "drop"
     assert "default/web has no endpoints" in passage.hits[-1].rule and "-j REJECT" in passage.hits[-1].rule

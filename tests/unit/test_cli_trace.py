@@ -211,6 +211,13 @@ def test_the_story_of_a_packet_that_a_rule_refuses() -> None:
     assert trace_text.text(told((REJECT,), None, "refused")) == REFUSED
 
 
+def test_a_refusal_that_the_client_is_not_told() -> None:
+    last = trace_text.text(told((REJECT,), None, "no answer")).splitlines()[-1]
+    assert last.startswith(
+        "ANSWER  no answer after 0.5 ms: rejected on kind-worker in filter KUBE-SERVICES, but the ICMP"
+    )
+
+
 def test_the_story_of_a_packet_that_is_masqueraded() -> None:
     lines = trace_text.text(
         told((DNAT,), TRANSLATED._replace(source="172.18.0.3", source_port=7), "refused")

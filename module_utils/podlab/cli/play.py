@@ -166,13 +166,13 @@ def scale(what: str, replicas: int, *, name: str, namespace: str, check: bool, d
     change(name, {"podlab_scale": wanted}, [f"{kind}/{target} scaled"], check=check, diff=diff, verbose=verbose)
 
 
-def demo(name: str, *, verbose: int) -> None:
+def demo(name: str, *, verbose: int, files_of: str = "") -> None:
     """A narrated lesson: playbooks/demo/NAME.yml. Raises Exit with ansible-playbook's code when a claim fails.
 
     One with a cluster config in playbooks/demo/files/NAME has a lab of its own, called demo-NAME. It ends with the
-    lesson, also when that was stopped half-way.
+    lesson, also when that was stopped half-way. files_of: another directory there, which several lessons share.
     """
-    files = lab.ROOT / "playbooks" / "demo" / "files" / name
+    files = lab.ROOT / "playbooks" / "demo" / "files" / (files_of or name)
     own = f"demo-{name}"
     environment = {"KIND_CLUSTER_NAME": own, "PODLAB_DOWN": "1"}
     if (files / "cluster.yaml").exists():

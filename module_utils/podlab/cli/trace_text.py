@@ -49,8 +49,11 @@ def reason(passages: Sequence[Passage], answer: Answer) -> str:
     hits = passages[-1].hits
     last = hits[-1] if hits else None
     if last and last.verdict == "drop":
-        how = "rejected" if "REJECT" in last.rule or "reject" in last.rule else "dropped"
-        return f"{how} on {passages[-1].node} in {last.table} {last.chain}"
+        rejected = "reject" in last.rule.lower()
+        place = f"on {passages[-1].node} in {last.table} {last.chain}"
+        # net.ipv4.icmp_ratelimit; redirects, as a pod that reaches itself gets them, count too.
+        kept = ", but the ICMP error was kept back: a node sends one client only few" if rejected else ""
+        return f"{'rejected' if rejected else 'dropped'} {place}{kept if answer.result == 'no answer' else ''}"
     if answer.result == "refused":
         return "nobody listens there"
     return answer.by if answer.result in ("no answer", "unreachable") else ""

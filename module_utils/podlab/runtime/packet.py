@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from ..linux.netlink import Netlink
 SECONDS = 0.9
 # A question that any DNS server answers: the root's name servers.
 DNS_QUESTION = bytes.fromhex("7a6c 0100 0001 0000 0000 000000 0002 0001")
+_IP_RECVERR = 11  # linux/in.h; Python has no name for it
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
 
@@ -141,29 +144,46 @@ def _socket(origin: Origin, protocol: str, address: str, port: int) -> socket.so
             probe = socket.socket(socket.AF_INET, _KINDS[protocol], _NUMBERS[protocol])
         except OSError as error:
             raise PodlabError(f"This kernel cannot send {protocol.upper()}: {error.strerror}") from error
+    # An ICMP error that comes while connect() is still at work is else kept back until the SYN is sent again.
+    probe.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
     probe.bind((own, 0))
-    probe.settimeout(SECONDS)
+    probe.setblocking(False)
     return probe
 
 
 def _send(probe: socket.socket, protocol: str, address: str, port: int) -> Answer:
     """One connection attempt, or one datagram; closed by the caller."""
     began = time.monotonic()
+    number = probe.connect_ex((address, port))
+    wanted, result = select.POLLOUT, "connected"
+    if protocol == "udp" and not number:
+        probe.send(DNS_QUESTION if port == 53 else b"podlab")
+        wanted, result, number = select.POLLIN, "answered", errno.EINPROGRESS
+    if number == errno.EINPROGRESS:
+        number = _outcome(probe, wanted)
+    seconds = time.monotonic() - began
+    if number == errno.EAGAIN:
+        return Answer("no answer", seconds, f"nothing came within {SECONDS} s")
+    if number:
+        return Answer("refused" if number == errno.ECONNREFUSED else "unreachable", seconds, os.strerror(number))
+    return Answer(result, seconds, "")
+
+
+def _outcome(probe: socket.socket, wanted: int) -> int:
+    """Wait; 0 when it came, EAGAIN when nothing did, else the error's number."""
+    waiting = select.poll()
+    waiting.register(probe, wanted)
+    if not waiting.poll(SECONDS * 1000):
+        return errno.EAGAIN
+    number = probe.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if number:
+        return number
     try:
-        probe.connect((address, port))
-        result = "connected"
-        if protocol == "udp":
-            probe.send(DNS_QUESTION if port == 53 else b"podlab")
-            probe.recv(4096)
-            result = "answered"
-        by = ""
-    except (TimeoutError, socket.timeout):
-        result, by = "no answer", f"nothing came within {SECONDS} s"
-    except ConnectionRefusedError as error:
-        result, by = "refused", error.strerror or ""
-    except OSError as error:
-        result, by = "unreachable", error.strerror or ""
-    return Answer(result, time.monotonic() - began, by)
+        ancillary = probe.recvmsg(0, 512, socket.MSG_ERRQUEUE)[1]
+    except OSError:
+        return 0
+    # struct sock_extended_err begins with the error's number.
+    return next((struct.unpack_from("=I", data)[0] for _, kind, data in ancillary if kind == _IP_RECVERR), 0)
 
 
 # --- its way --------------------------------------------------------------------------------------------------------
