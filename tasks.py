@@ -29,14 +29,19 @@ CHANGES = {"check": CHECK, "diff": DIFF, "verbose": VERBOSE}
         "name": "name of the lab (default: KIND_CLUSTER_NAME, else what the config says)",
         "manifests": "file or directory of manifests (default: manifests/ beside the config)",
         "node-subnet": "network of the nodes (default: the first free of 172.18.0.0/16, 172.19.0.0/16, ...)",
+        "nat": "let pods reach what the machine reaches: it forwards and masquerades for the lab; kept until --no-nat",
+        "no-nat": "no longer (default for a new lab)",
         **CHANGES,
     },
 )
-def up(c, config="", name="", manifests="", node_subnet="", check=False, diff=False, verbose=0):
+def up(
+    c, config="", name="", manifests="", node_subnet="", nat=False, no_nat=False, check=False, diff=False, verbose=0
+):
     """Make the lab, or bring it to what its files say"""
     from podlab.cli import play
 
-    play.up(config, name, manifests, node_subnet, check=check, diff=diff, verbose=verbose)
+    wanted = play.nat_word(nat, no_nat)
+    play.up(config, name, manifests, node_subnet, nat=wanted, check=check, diff=diff, verbose=verbose)
 
 
 @command(

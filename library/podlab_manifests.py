@@ -121,6 +121,11 @@ topology:
   returned: success
   type: dict
   sample: {namespaces: [], links: [], routes: [], sysctls: []}
+gateway:
+  description: Whether podlab_gateway has anything to do, for what is to be or for what was.
+  returned: success
+  type: bool
+  sample: false
 problems:
   description: What is wrong, each with C(place), C(message), C(remedy), C(file), C(line) and C(level).
   returned: failure

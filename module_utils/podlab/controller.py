@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .errors import PodlabError, Problem, refuse
-from .kube import manifests, objects, plan, schema, topology
+from .kube import gateway, manifests, objects, plan, schema, topology
 from .kube.cluster import Cluster
 from .kube.manifests import Manifest, Read, Source
 
@@ -41,9 +41,10 @@ def read_manifests(paths: Iterable[str]) -> Read:
 def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict[str, Any]:
     """Everything the rest of the playbook needs, plain data.
 
-    state: what is there, as runtime.state.read_state gives it (keys objects and pods are used).
+    state: what is there, as runtime.state.read_state gives it (keys cluster, objects and pods are used).
     Keys of the result: objects (the new store), pods, services, endpoint_slices (complete objects; slices that somebody
-    wrote), images, image_users, topology (options of podlab_topology), warnings.
+    wrote), images, image_users, topology (options of podlab_topology), gateway (whether podlab_gateway has anything to
+    do), warnings.
     Raises PodlabError with every problem of every file.
     """
     problems: list[Problem] = []
@@ -73,6 +74,7 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
         "images": list(made.images),
         "image_users": made.image_users,
         "topology": topology.node_network(cluster),
+        "gateway": gateway.needed(cluster) or gateway.was_needed(state.get("cluster") or {}),
         "warnings": [str(problem) for problem in problems if problem.level == "warning"],
     }
 

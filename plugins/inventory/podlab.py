@@ -45,6 +45,15 @@ options:
     default: ''
     env:
       - name: PODLAB_NODE_SUBNET
+  nat:
+    description:
+      - Whether the machine forwards and masquerades what the lab sends outside, C(yes) or C(no).
+      - Without it a lab that is up keeps what it has, and a new one does not reach the outside.
+    type: str
+    choices: ['', 'yes', 'no']
+    default: ''
+    env:
+      - name: PODLAB_NAT
   manifests:
     description: Directory of Kubernetes manifests; when empty, the directory C(manifests) beside the config.
     type: str
@@ -87,10 +96,11 @@ except ImportError:  # run from the tree, without `pip install -e .`
 
 from podlab.errors import PodlabError, Problem, refuse
 from podlab.kube import cluster as clusters
-from podlab.kube import kindconfig
+from podlab.kube import kindconfig, ports
 from podlab.kube.kind_types import DEFAULT_NAME, Config
-from podlab.linux import subnets
-from podlab.runtime import paths
+from podlab.linux import sockets, subnets
+from podlab.runtime import gateway, paths
+from podlab.runtime.state import read_cluster
 
 SUFFIXES = ("podlab.yml", "podlab.yaml")
 MACHINE = "localhost"
@@ -173,7 +183,13 @@ class InventoryModule(BaseInventoryPlugin):
         wanted = str(self.get_option("podlab_node_subnet"))
         subnet = subnets.node_subnet(wanted, len(config.nodes), ranges, used)
         machine = platform.machine()
-        return clusters.build(config, config.name, subnet, arch=clusters.ARCHITECTURES.get(machine, machine))
+        arch = clusters.ARCHITECTURES.get(machine, machine)
+        before = read_cluster(config.name)
+        nat = self.get_option("nat")
+        wanted = nat == "yes" if nat else before is not None and before.nat
+        lab = clusters.build(config, config.name, subnet, arch=arch, nat=wanted)
+        taken = [one.host_port for _, _, one in gateway.mapped_elsewhere(lab.name)]
+        return ports.settle(lab, before, sockets.free_port, taken)
 
     def _config(self, config_file: str) -> tuple[Config, list[Problem]]:
         try:

@@ -105,8 +105,7 @@ def test_fields_without_effect_are_called_so() -> None:
 
 def test_fields_that_cannot_be_built_are_called_so() -> None:
     refused = {field for field, state in config_rows().items() if state == "refused"}
-    ports = {f"nodes[].extraPortMappings[].{name}" for name in kind_parse.PORT.fields}
-    assert refused == {"networking.disableDefaultCNI", *ports}
+    assert refused == {"networking.disableDefaultCNI"}
 
 
 # -- images, decisions, messages --------------------------------------------------------------------------------------

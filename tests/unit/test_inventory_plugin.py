@@ -145,6 +145,32 @@ def test_other_labs_and_our_own_state_decide_the_node_network(
     assert variables(again, "localhost")["podlab_cluster"]["node_subnet"] == "172.19.0.0/16"
 
 
+def recorded(tmp_path: pathlib.Path, podlab_roots: pathlib.Path, config: str) -> dict[str, Any]:
+    """The cluster of the inventory, written down as `up` does it."""
+    made: dict[str, Any] = variables(inventory(tmp_path, config), "localhost")["podlab_cluster"]
+    state = podlab_roots / "run" / made["name"]
+    state.mkdir(parents=True, exist_ok=True)
+    (state / "cluster.json").write_text(json.dumps(made), encoding="utf-8")
+    return made
+
+
+def test_nat_is_what_it_was_unless_said(
+    tmp_path: pathlib.Path, podlab_roots: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [("", False), ("yes", True), ("", True), ("no", False), ("", False)]
+    for word, expected in said:
+        monkeypatch.setenv("PODLAB_NAT", word)
+        assert recorded(tmp_path, podlab_roots, HEAD)["nat"] is expected
+
+
+def test_a_picked_port_is_kept(tmp_path: pathlib.Path, podlab_roots: pathlib.Path) -> None:
+    config = HEAD + "nodes: [{extraPortMappings: [{containerPort: 80}, {containerPort: 81, hostPort: 8081}]}]\n"
+    first = recorded(tmp_path, podlab_roots, config)["nodes"][0]["port_mappings"]
+    assert first[0]["host_port"] > 0
+    assert first[1] == {"listen_address": "0.0.0.0", "host_port": 8081, "container_port": 81, "protocol": "TCP"}
+    assert recorded(tmp_path, podlab_roots, config)["nodes"][0]["port_mappings"] == first
+
+
 @pytest.mark.parametrize("config", [None, HEAD + "name: [", HEAD + "nodes: [{role: x}]"])
 def test_down_needs_no_config(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, config: str | None) -> None:
     monkeypatch.setenv("PODLAB_DOWN", "1")

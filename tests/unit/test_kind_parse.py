@@ -114,7 +114,6 @@ nodes:
     )
     assert {problem.place for problem in problems if problem.level == "error"} == {
         "networking.disableDefaultCNI",
-        "nodes[0].extraPortMappings",
     }
     json_patch = (JSON6902("kubeadm.k8s.io", "v1beta3", "ClusterConfiguration", "p"),)
     assert found.name == "lab"
@@ -220,9 +219,9 @@ def test_null_items_are_dropped_and_null_keys_vanish() -> None:
 
 
 def port(written: str) -> Any:
-    """hostPort as it was read; the text is not valid otherwise (podlab maps no ports)."""
+    """hostPort as it was read."""
     return (
-        load(f"{HEAD}nodes: [{{extraPortMappings: [{{hostPort: {written}}}]}}]", "f")[0]
+        load(f"{HEAD}nodes: [{{extraPortMappings: [{{containerPort: 1, hostPort: {written}}}]}}]", "f")[0]
         .nodes[0]
         .extra_port_mappings[0][1]
     )
@@ -247,7 +246,7 @@ def port(written: str) -> Any:
 )
 def test_int32(written: str, number: int) -> None:
     assert port(written) == number
-    assert reads(f"nodes: [{{extraPortMappings: [{{hostPort: {written}}}]}}]")
+    assert reads(f"nodes: [{{extraPortMappings: [{{containerPort: 1, hostPort: {written}}}]}}]")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import hashlib
 
 from podlab import topology_want
 from podlab.kube import topology
-from podlab.kube.cluster import uplink_name
+from podlab.kube.cluster import PortMapping, uplink_name
 from podlab.runtime import paths
 from support.lab_objects import cluster
 
@@ -20,6 +20,13 @@ def test_names_are_those_of_the_runtime():
     assert [space["name"] for space in made["namespaces"]] == [
         *(paths.network_netns("kind"), paths.node_netns("cp"), paths.node_netns("w1"))
     ]
+
+
+def test_mapped_ports_alone_need_a_setting_of_the_uplink():
+    assert topology.node_network(cluster())["sysctls"] == []
+    one = cluster().nodes[0]._replace(port_mappings=(PortMapping("0.0.0.0", 80, 80, "TCP"),))
+    made = topology.node_network(cluster()._replace(nodes=(one,)))
+    assert made["sysctls"] == [{"name": f"net.ipv4.conf.{uplink_name('kind')}.route_localnet", "value": "1"}]
 
 
 def test_one_uplink_and_nothing_else_on_the_machine():

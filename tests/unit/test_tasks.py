@@ -269,7 +269,11 @@ def test_files_are_relative_to_where_the_person_is(
 def test_up_and_down(typed: Any, got: Calls) -> None:
     assert typed("up", "--name", "two", "--check", "--diff", "-vv", "--node-subnet", "172.30.0.0/16") == 0
     assert got[0][0] == ("", "two", "", "172.30.0.0/16")
-    assert got[0][1] == {"check": True, "diff": True, "verbose": 2}
+    assert got[0][1] == {"nat": "", "check": True, "diff": True, "verbose": 2}
+    assert typed("up", "--nat") == typed("up", "--no-nat") == 0
+    assert [call[1]["nat"] for call in got[1:]] == ["yes", "no"]
+    del got[1:]
+    assert typed("up", "--nat", "--no-nat") != 0
     assert typed("down", "--all", "--purge") == 0
     assert got[1][1]["everything"] is True and got[1][1]["purge"] is True
 

@@ -25,8 +25,28 @@ PARSER_ERROR = 4
 DEFAULT_CONFIG = lab.ROOT / "clusters" / "default" / "cluster.yaml"
 
 
-def up(config: str, name: str, manifests: str, node_subnet: str, *, check: bool, diff: bool, verbose: int) -> None:
-    """Make the lab as its config and manifests say. Raises Exit with ansible-playbook's code when that fails."""
+def nat_word(nat: bool, no_nat: bool) -> str:
+    """--nat and --no-nat as one word: yes, no, or empty for what it was. Raises PodlabError when both are given."""
+    if nat and no_nat:
+        raise PodlabError("up: --nat and --no-nat exclude each other. Give one of them, or none to leave it as it is")
+    return "yes" if nat else "no" if no_nat else ""
+
+
+def up(
+    config: str,
+    name: str,
+    manifests: str,
+    node_subnet: str,
+    *,
+    nat: str = "",
+    check: bool,
+    diff: bool,
+    verbose: int,
+) -> None:
+    """Make the lab as its config and manifests say. Raises Exit with ansible-playbook's code when that fails.
+
+    nat: yes, no, or empty for what it was.
+    """
     config_file = lab.user_path(config) if config else DEFAULT_CONFIG
     environment = {"PODLAB_CONFIG": str(config_file)}
     if name:
@@ -35,6 +55,8 @@ def up(config: str, name: str, manifests: str, node_subnet: str, *, check: bool,
         environment["PODLAB_MANIFESTS"] = str(lab.user_path(manifests))
     if node_subnet:
         environment["PODLAB_NODE_SUBNET"] = node_subnet
+    if nat:
+        environment["PODLAB_NAT"] = nat
     outcome = run("lab.yml", environment=environment, check=check, diff=diff, verbose=verbose)
     if outcome.code == PARSER_ERROR:
         _complain_of_manifests(environment.get("PODLAB_MANIFESTS") or str(config_file.parent / "manifests"))

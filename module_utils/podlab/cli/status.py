@@ -14,7 +14,8 @@ from . import lab, objects, output
 # Columns of kubectl's wide table that tell nothing in a lab, and one that does when a Service has such an address.
 LEFT_OUT = ("NOMINATED NODE", "READINESS GATES")
 WHEN_FILLED = "EXTERNAL-IP"
-TITLES = {"nodes": "NODES", "pods": "PODS", "services": "SERVICES"}
+KINDS = ("nodes", "pods", "services")
+TITLES = {kind: kind.upper() for kind in (*KINDS, "ports")}
 
 COLOURS = {
     "Running": "green",
@@ -54,11 +55,22 @@ def document(state: Mapping[str, Any]) -> dict[str, Any]:
 def tables(state: Mapping[str, Any], now: float) -> dict[str, list[list[str]]]:
     """Rows with header of each table."""
     found = {}
-    for kind in TITLES:
+    for kind in KINDS:
         rows = printers.table(kind, objects.of_kind(kind, state), now, wide=kind == "pods", namespaces=True)
         kept = [place for place, title in enumerate(rows[0]) if title not in LEFT_OUT and _is_told(title, place, rows)]
         found[kind] = [[row[place] for place in kept] for row in rows]
+    found["ports"] = ports(state["cluster"])
     return found
+
+
+def ports(cluster: Mapping[str, Any] | None) -> list[list[str]]:
+    """The mapped ports, with header: where the machine listens, and which port of which node that is."""
+    rows = [
+        [f"{one['listen_address']}:{one['host_port']}", f"{node['name']}:{one['container_port']}/{one['protocol']}"]
+        for node in (cluster or {}).get("nodes", ())
+        for one in node.get("port_mappings", ())
+    ]
+    return [["MACHINE", "NODE"], *rows]
 
 
 def _is_told(title: str, place: int, rows: Sequence[Sequence[str]]) -> bool:

@@ -10,6 +10,7 @@ Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 _MAPPED_BITS = 96
+WILDCARD = "0.0.0.0"
 
 
 def parse_address(text: str) -> Address:
@@ -19,6 +20,12 @@ def parse_address(text: str) -> Address:
     address = ipaddress.ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
+
+
+def listen_address(text: str) -> str:
+    """The address that a port mapping listens on; empty and :: are all of them. Raises ValueError."""
+    address = str(parse_address(text or WILDCARD))
+    return WILDCARD if address == "::" else address
 
 
 def parse_cidr(text: str) -> Network:

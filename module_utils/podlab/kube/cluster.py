@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .cidr import ipv4_network
+from .cidr import ipv4_network, listen_address
 from .kind_types import Config
 
 # `uname -m` -> the value of kubernetes.io/arch (Go's GOARCH).
@@ -41,6 +41,15 @@ class Mount(NamedTuple):
     propagation: str  # None | HostToContainer | Bidirectional
 
 
+class PortMapping(NamedTuple):
+    """A port of the machine that leads to a port of a node (kind's extraPortMappings), complete."""
+
+    listen_address: str  # 0.0.0.0: every address of the machine
+    host_port: int  # below 1: still to be picked
+    container_port: int
+    protocol: str  # TCP | UDP | SCTP
+
+
 class Node(NamedTuple):
     """One node of the cluster."""
 
@@ -52,6 +61,7 @@ class Node(NamedTuple):
     labels: Mapping[str, str]
     taints: tuple[Mapping[str, str], ...]
     mounts: tuple[Mount, ...]
+    port_mappings: tuple[PortMapping, ...] = ()
 
 
 class Cluster(NamedTuple):
@@ -68,6 +78,7 @@ class Cluster(NamedTuple):
     dns_service_ip: str
     dns_domain: str = "cluster.local"
     dns_search: tuple[str, ...] | None = None  # None: as on the machine
+    nat: bool = False  # the machine forwards what the lab sends outside
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, host variables and module options; from_dict is the inverse."""
@@ -91,20 +102,29 @@ def _node_to_dict(node: Node) -> dict[str, Any]:
     plain["labels"] = dict(node.labels)
     plain["taints"] = [dict(taint) for taint in node.taints]
     plain["mounts"] = [mount._asdict() for mount in node.mounts]
+    plain["port_mappings"] = [mapping._asdict() for mapping in node.port_mappings]
     return plain
 
 
 def _node_from_dict(plain: Mapping[str, Any]) -> Node:
-    known = {key: plain[key] for key in Node._fields}
+    known = {key: plain[key] for key in Node._fields if key in plain}
     known["labels"] = dict(plain["labels"])
     known["taints"] = tuple(dict(taint) for taint in plain["taints"])
     known["mounts"] = tuple(Mount(**{key: mount[key] for key in Mount._fields}) for mount in plain["mounts"])
+    known["port_mappings"] = tuple(
+        PortMapping(**{key: mapping[key] for key in PortMapping._fields}) for mapping in plain.get("port_mappings", ())
+    )
     return Node(**known)
 
 
+def lab_hash(cluster: str) -> str:
+    """Eight hex digits that stand for the lab where names must be short: links have 15 bytes, iptables' chains 28."""
+    return hashlib.sha256(cluster.encode()).hexdigest()[:8]
+
+
 def uplink_name(cluster: str) -> str:
-    """The lab's one link on the machine: 14 bytes, since the kernel allows 15 and cluster names are longer."""
-    return f"podlab{hashlib.sha256(cluster.encode()).hexdigest()[:8]}"
+    """The lab's one link on the machine."""
+    return f"podlab{lab_hash(cluster)}"
 
 
 def node_names(name: str, roles: list[str]) -> list[str]:
@@ -146,12 +166,13 @@ def default_labels(name: str, role: str, arch: str, single: bool) -> dict[str, s
     return labels
 
 
-def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64") -> Cluster:
+def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64", nat: bool = False) -> Cluster:
     """The cluster that a valid kind config describes.
 
     config: as kindconfig.load returns it, without errors. name: the cluster's name.
     node_subnet: IPv4 CIDR of the node network; its first address is the gateway, nodes follow in config order.
-    arch: value of kubernetes.io/arch (see ARCHITECTURES).
+    arch: value of kubernetes.io/arch (see ARCHITECTURES). nat: the lab is to reach the outside.
+    Host ports that are to be picked stay below 1: ports.settle picks them.
     Raises ValueError when addresses do not suffice; the lints have said so before.
     """
     names = node_names(name, [node.role for node in config.nodes])
@@ -175,6 +196,15 @@ def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64") -
                     Mount(mount.container_path, mount.host_path, mount.read_only, mount.propagation or "None")
                     for mount in node.extra_mounts
                 ),
+                port_mappings=tuple(
+                    PortMapping(
+                        listen_address(mapping.listen_address),
+                        mapping.host_port,
+                        mapping.container_port,
+                        mapping.protocol or "TCP",
+                    )
+                    for mapping in node.extra_port_mappings
+                ),
             )
         )
     services = ipv4_network(config.networking.service_subnet)
@@ -189,4 +219,5 @@ def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64") -
         kube_proxy_mode=config.networking.kube_proxy_mode,
         dns_service_ip=str(services.network_address + DNS_ADDRESS_INDEX),
         dns_search=config.networking.dns_search,
+        nat=nat,
     )

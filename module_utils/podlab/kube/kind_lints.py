@@ -5,11 +5,11 @@ from __future__ import annotations
 import posixpath
 import re
 
-from .cidr import Network, parse_address
+from .cidr import Network, listen_address, parse_address
 from .cluster import DNS_ADDRESS_INDEX, node_names
 from .kind_report import Report
 from .kind_types import Config, Networking, NodeConfig
-from .kind_validate import addresses_clash, listen_address, subnets
+from .kind_validate import addresses_clash, subnets
 
 # kube-controller-manager: a node gets this much of the pod subnet, and it can cut 2^16 such slices at most.
 NODE_BITS = {4: 24, 6: 64}

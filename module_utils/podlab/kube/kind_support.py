@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .cidr import listen_address
 from .kind_report import Report
-from .kind_types import Config
+from .kind_types import Config, PortMapping
 
 # Fields without a meaning here, and why.
 NO_KUBEADM = "podlab has no kubeadm: nothing is patched"
@@ -58,12 +59,24 @@ def _unsupported(config: Config, report: Report) -> None:
             "Remove the field",
         )
     for index, node in enumerate(config.nodes):
-        if node.extra_port_mappings:
-            report.error(
-                ("nodes", index, "extraPortMappings"),
-                "podlab cannot map ports of the machine yet",
-                "Remove it: the machine reaches a node at its own address, Services from inside it: ip netns exec",
-            )
+        for number, mapping in enumerate(node.extra_port_mappings):
+            _port_mapping(mapping, ("nodes", index, "extraPortMappings", number), report)
+
+
+def _port_mapping(mapping: PortMapping, path: tuple[Any, ...], report: Report) -> None:
+    """What Docker would say when kind has let it pass."""
+    if mapping.container_port in (0, -1):
+        message = f"must be from 1 to 65535, not {mapping.container_port}: nothing listens there"
+        report.error((*path, "containerPort"), message, "Name the port in the node, a NodePort for one")
+    try:
+        address = listen_address(mapping.listen_address)
+    except ValueError:
+        if mapping.host_port in (0, -1):  # else it is said already
+            report.error((*path, "listenAddress"), f"must be an IP address, not {mapping.listen_address!r}")
+        return
+    if ":" in address:
+        message = f"podlab's nodes have IPv4 addresses only, so nothing can lead to them from {mapping.listen_address}"
+        report.error((*path, "listenAddress"), message, "Use an IPv4 address, or :: for every address")
 
 
 def _meaningless(config: Config, report: Report) -> None:

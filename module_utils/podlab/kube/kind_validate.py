@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .cidr import Network, parse_address, parse_cidr
+from .cidr import WILDCARD, Network, listen_address, parse_cidr
 from .kind_report import Path, Report
 from .kind_types import Config, NodeConfig
 
@@ -15,7 +15,6 @@ ROLES = ("control-plane", "worker")
 FAMILIES = ("ipv4", "ipv6", "dual")
 PROXY_MODES = ("iptables", "ipvs", "nftables", "none")
 LOWEST_PORT, HIGHEST_PORT = -1, 65535
-WILDCARD = "0.0.0.0"
 
 
 def validate(config: Config, report: Report) -> None:
@@ -85,12 +84,6 @@ def _node(node: NodeConfig, path: tuple[object, ...], report: Report) -> None:
         _port(mapping.host_port, (*here, "hostPort"), report)
         _port(mapping.container_port, (*here, "containerPort"), report)
     _port_clash(node, path, report)
-
-
-def listen_address(text: str) -> str:
-    """The address that a port mapping listens on; empty and :: are all of them. Raises ValueError."""
-    address = str(parse_address(text or WILDCARD))
-    return WILDCARD if address == "::" else address
 
 
 def _port_clash(node: NodeConfig, path: tuple[object, ...], report: Report) -> None:

@@ -37,9 +37,15 @@ def node_namespace(node: str) -> str:
     return f"podlab-{node}"
 
 
+def route_localnet(cluster: str) -> str:
+    """The setting that lets 127.0.0.1 of the machine be answered through the uplink."""
+    return f"net.ipv4.conf.{uplink_name(cluster)}.route_localnet"
+
+
 def node_network(cluster: Cluster) -> dict[str, list[dict[str, Any]]]:
     """The options namespaces, links, routes and sysctls of podlab_topology for a cluster's nodes."""
     network = network_namespace(cluster.name)
+    mapped = any(node.port_mappings for node in cluster.nodes)
     nodes = [{"name": node_namespace(n.name), "loopback": True, "sysctls": dict(_NODE_SYSCTLS)} for n in cluster.nodes]
     return {
         "namespaces": [{"name": network, "loopback": True}, *nodes],
@@ -49,7 +55,8 @@ def node_network(cluster: Cluster) -> dict[str, list[dict[str, Any]]]:
             *(_node_link(cluster, node, network) for node in cluster.nodes),
         ],
         "routes": [route for node in cluster.nodes for route in _routes(cluster, node)],
-        "sysctls": [],
+        # Mapped ports answer on 127.0.0.1, too; the rules of gateway shut out all else.
+        "sysctls": [{"name": route_localnet(cluster.name), "value": "1"}] if mapped else [],
     }
 
 

@@ -64,7 +64,7 @@ def _finish(where: str, argv: Sequence[str], run: _Run) -> str:
         output, errors = run.output.read().decode(), run.errors.read().decode(errors="replace").strip()
     if code:
         raise PodlabError(
-            f"{argv[0]} in network namespace {where} failed with status {code}: {errors}",
+            f"{argv[0]} in {netns.title(where)} failed with status {code}: {errors}",
             cmd=list(argv),
             rc=code,
             stderr=errors,
@@ -104,7 +104,7 @@ def run_each(
         for where, text in texts.items():
             runs[where] = _start(where, argv, text)
     except OSError as error:
-        problems.append(PodlabError(f"Cannot run {argv[0]} in network namespace {where}: {error}"))
+        problems.append(PodlabError(f"Cannot run {argv[0]} in {netns.title(where)}: {error}"))
     try:
         meanwhile()
     finally:

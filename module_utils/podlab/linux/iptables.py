@@ -7,6 +7,7 @@ Sources: iptables-restore(8), iptables-save(8), xtables-nft(8), kind's select-ip
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -92,6 +93,37 @@ def other_in_use(backend: Backend, namespaces: Sequence[str]) -> dict[str, str]:
     if not namespaces or not find(other.command("save")):
         return {}
     return {name: text for name, text in save(other, namespaces).items() if text}
+
+
+def every(where: str, family: str = "ipv4") -> dict[Backend, str]:
+    """What both backends hold in a namespace, the machine's own first; none when iptables is not installed."""
+    if not find(f"{_PREFIX[family]}-restore"):
+        return {}
+    own = detect(family)
+    found = {own: save(own, [where])[where]} if own.name == "nft" or _legacy_tables(where, family) else {own: ""}
+    return {**found, **{own.other(): text for text in other_in_use(own, [where]).values()}}
+
+
+def base_chains(where: str) -> list[tuple[str, str]]:
+    """(table, chain) of the chains of nf_tables' family ip. iptables-save also prints those that are not there."""
+    listed = json.loads(run_each(["nft", "-j", "list", "chains", "ip"], {where: ""})[where] or "{}")
+    chains = [entry["chain"] for entry in listed.get("nftables", ()) if "chain" in entry]
+    return [(chain["table"], chain["name"]) for chain in chains]
+
+
+def can_drop() -> bool:
+    """Whether nft(8) is there, which base_chains() and drop() need."""
+    return bool(find("nft"))
+
+
+def drop(where: str, what: Sequence[str]) -> None:
+    """`nft delete WHAT` in family ip: ("table", "nat") or ("chain", "nat", "INPUT"). Raises PodlabError."""
+    run_each(drop_argv(what), {where: ""})
+
+
+def drop_argv(what: Sequence[str]) -> list[str]:
+    """drop() as it is typed."""
+    return ["nft", "delete", what[0], "ip", *what[1:]]
 
 
 def _legacy_tables(where: str, family: str) -> str:

@@ -16,11 +16,18 @@ DIRECTORY = "/run/netns"
 # Says that we made DIRECTORY, so that the last namespace removed takes it along.
 MARKER = "/run/podlab/.netns-dir"
 _SELF = "/proc/thread-self/ns/net"
+# Where this thread is: for what takes a name or path and is meant for the machine itself.
+HERE = _SELF
 
 
 def path(name: str) -> str:
     """Where a name is pinned; a text with a slash is taken for a path already."""
     return name if "/" in name else f"{DIRECTORY}/{name}"
+
+
+def title(where: str) -> str:
+    """How messages call it."""
+    return "this machine's network namespace" if where == HERE else f"network namespace {where}"
 
 
 def names() -> list[str]:

@@ -18,7 +18,7 @@ from ..kube.cluster import uplink_name
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
 from ..step import Step
-from . import paths
+from . import gateway, paths
 from .state import read_nodes
 
 END_TIMEOUT_MS = 10000
@@ -28,7 +28,8 @@ class Found(NamedTuple):
     """The lab's things on this machine.
 
     processes: (pid, start time, command); namespaces: names in /run/netns; cgroup: its path or ""; uplink: the device
-    or ""; directories: what is on disk.
+    or ""; directories: what is on disk; gateway: the steps that undo what the machine does for the lab, rules: the
+    chains that are its.
     """
 
     processes: tuple[tuple[int, int, str], ...]
@@ -36,6 +37,8 @@ class Found(NamedTuple):
     cgroup: str
     uplink: str
     directories: tuple[str, ...]
+    gateway: tuple[Step, ...] = ()
+    rules: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """The things by name, for results and diffs."""
@@ -43,6 +46,7 @@ class Found(NamedTuple):
             *(f"process {pid} {command}" for pid, _, command in self.processes),
             *(f"netns {name}" for name in self.namespaces),
             *(f"cgroup {path}" for path in [self.cgroup] if path),
+            *(f"chain {name}" for name in self.rules),
             *(f"link {name}" for name in [self.uplink] if name),
             *self.directories,
         ]
@@ -61,6 +65,7 @@ def find(cluster: str, purge: bool = False) -> Found:
     root = paths.cgroup_root(cluster)
     pids = set(hierarchies.pids(root)) if hierarchies.exists(root) else set()
     pids.update(record["pid"] for record in read_nodes(cluster) if record["alive"])
+    seen = gateway.look()
     directories = [paths.cluster_dir(cluster), paths.data_dir(cluster), *([paths.images_dir()] if purge else [])]
     return Found(
         tuple((pid, process.start_time(pid), process.command(pid)) for pid in sorted(pids)),
@@ -68,6 +73,8 @@ def find(cluster: str, purge: bool = False) -> Found:
         root if hierarchies.exists(root) else "",
         _uplink(cluster),
         tuple(directory for directory in directories if os.path.isdir(directory)),
+        tuple(gateway.removal(cluster, seen)),
+        tuple(seen.chains(cluster)),
     )
 
 
@@ -85,13 +92,14 @@ def _uplink(cluster: str) -> str:
 
 def removal(cluster: str, found: Found) -> list[Step]:
     """The steps that take it all away; processes first, so that nothing is in use any more."""
-    steps = []
+    steps: list[Step] = []
     argv: tuple[str, ...]
     if found.processes:
         argv = ("kill", "-KILL", *(str(pid) for pid, _, _ in found.processes))
         target = f"the {len(found.processes)} processes of lab {cluster}"
         args = {"processes": found.processes, "cluster": cluster}
         steps.append(Step("process.kill", target, argv, "lab is to go", end, args))
+    steps += found.gateway
     if found.uplink:
         argv = ("ip", "link", "delete", found.uplink)
         steps.append(Step("link.delete", found.uplink, argv, "lab is to go", _delete_link, {"name": found.uplink}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ..kube.cluster import Cluster
 from ..linux import process
 from . import paths, watcher
 from .files import read_json
@@ -34,6 +35,15 @@ def read_state(cluster: str) -> dict[str, Any]:
         "objects": read_json(paths.objects_file(cluster), {"objects": []}),
         "watcher": watcher.read(cluster),
     }
+
+
+def read_cluster(name: str) -> Cluster | None:
+    """A lab's cluster; None when it is not there, is another user's, or is one that this podlab cannot read."""
+    try:
+        plain = read_json(paths.cluster_file(name))
+        return Cluster.from_dict(plain) if plain else None
+    except (OSError, KeyError, TypeError):
+        return None
 
 
 def read_nodes(cluster: str) -> list[dict[str, Any]]:
