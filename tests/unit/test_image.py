@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import pathlib
+import subprocess
+import sys
+
 import pytest
 
 from podlab.errors import PodlabError
 from podlab.image_plan import default_policy
+from podlab.runtime import image_build
 from podlab.runtime.image import clean_config, normalise, split
+from podlab.runtime.image_python import source_text
 from podlab.runtime.image_recipes import RECIPES, built_in, offers
 
 DIGEST = "sha256:" + "a" * 64
@@ -114,3 +120,45 @@ def test_every_recipe_is_offered_and_complete() -> None:
         assert clean_config({**recipe.config, "ExposedPorts": {}}, recipe.repository)
     assert offers() == "busybox:latest, registry.k8s.io/pause:latest, nginx:latest, podlab/dns:latest"
     assert split("podlab/dns:latest")[0] == RECIPES[-1].repository
+
+
+SHIPPED = """
+import base64, io, re, sys, zipfile
+from ansible.executor import module_common
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader, module_utils_loader
+from ansible.template import Templar
+root = sys.argv[1]
+init_plugin_loader()
+module_utils_loader.add_directory(f"{root}/module_utils")
+made = module_common.modify_module(
+    module_name="podlab_image",
+    module_path=f"{root}/library/podlab_image.py",
+    module_args={"_ansible_version": "2.19"},
+    templar=Templar(loader=DataLoader()),
+    task_vars={"ansible_python_interpreter": "/usr/bin/python3"},
+)
+payload = max(re.findall(rb"'([A-Za-z0-9+/=]{2000,})'", made.b_module_data), key=len)
+print(*zipfile.ZipFile(io.BytesIO(base64.b64decode(payload))).namelist(), sep="\\n")
+"""
+
+
+def test_ansible_ships_the_programs_of_images_with_the_module_that_builds_them() -> None:
+    """Nothing imports them there: they are only read."""
+    root = pathlib.Path(__file__).resolve().parents[2]
+    argv = [sys.executable, "-c", SHIPPED, str(root)]
+    shipped = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=root).stdout.splitlines()
+    programs = [recipe.program for recipe in RECIPES if recipe.program]
+    assert programs
+    for path in (path for program in programs for path in program.sources):
+        assert f"ansible/module_utils/podlab/{path}" in shipped
+        assert source_text(path) == (root / "module_utils/podlab" / path).read_text()
+
+
+def test_an_image_is_made_again_when_a_program_in_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = RECIPES[-1]
+    before = image_build.recipe_mark(recipe)
+    real = image_build.source_text
+    assert image_build.recipe_mark(recipe) == before
+    monkeypatch.setattr(image_build, "source_text", lambda path: real(path) + "#" * path.endswith("dns_tcp.py"))
+    assert image_build.recipe_mark(recipe) != before

@@ -79,9 +79,12 @@ def parse(text: str, serial: int = 1) -> Zone:
 
 def _add_parents(names: dict[str, dict[str, list[Record]]], name: str, zone: str) -> None:
     """A name exists when something below it does (RFC 8020)."""
-    while name == zone or name.endswith((f".{zone}", *_REVERSE)):
-        names.setdefault(name, {})
-        name = name.partition(".")[2]
+    names.setdefault(name, {})
+    above = name.partition(".")[2]
+    # One that is there already has what is above it, or gets it when its turn comes.
+    while above not in names and (above == zone or above.endswith((f".{zone}", *_REVERSE))):
+        names[above] = {}
+        above = above.partition(".")[2]
 
 
 def apex(zone: Zone, qname: str) -> str:
