@@ -13,11 +13,12 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
 from .errors import PodlabError
 from .kube import proxy_health
+from .kube.proxy_model import SERVICE_NAME_LABEL
 from .linux import cgroup, inotify, netns, process, syscalls
 from .runtime import enter, lock, paths, watcher
 from .runtime.crilog import timestamp
@@ -34,6 +35,8 @@ MIN_SYNC_PERIOD = 0.1
 RETRY_SECONDS = 1.0
 # Changes come in bursts: a container's end is two writes.
 SETTLE_SECONDS = 0.01
+# A command that changes the lab programs Services itself when its pods are there: that long it is left to it.
+YIELD_SECONDS = 1.0
 OOM_SCORE = -999
 
 _PODS = inotify.CREATE | inotify.DELETE | inotify.MOVED_TO
@@ -61,6 +64,8 @@ class Watcher:
         self.ended = False
         # When the next look at what changed is due, and the next at the rules themselves.
         self.due = self.full_due = self.rest_until = now()
+        # Since when something has changed that no sync has seen.
+        self.changed_at = float("inf")
         self._watch(self.inotify.fd, self._something_changed)
         self._follow()
 
@@ -112,11 +117,13 @@ class Watcher:
         self._soon()
 
     def _soon(self) -> None:
+        self.changed_at = min(self.changed_at, self.now())
         self.due = min(self.due, max(self.now() + SETTLE_SECONDS, self.rest_until))
 
     def _follow(self) -> None:
         """Watch every pod there is by now, before it is read: what changes after is seen."""
         pods = paths.pods_dir(self.cluster)
+        self.inotify.add(paths.run_root(), inotify.DELETE)
         self.inotify.add(paths.cluster_dir(self.cluster), inotify.MOVED_TO | inotify.CREATE)
         self.inotify.add(pods, _PODS)
         try:
@@ -173,6 +180,18 @@ class Watcher:
             self.due = self.rest_until
         self._note(error)
 
+    def _leaves(self, state: Any, asked: Request) -> bool:
+        """Leave a change to the command that makes it: new endpoints altogether, lost ones for a while."""
+        if state == wanted_state(asked) or not lock.held(self.cluster):
+            return False
+        lost = _ready((state or {}).get("endpointslices", ())) - _ready(asked.slices)
+        waited = self.now() - self.changed_at
+        if lost and waited >= YIELD_SECONDS:
+            return False
+        # The command's end is seen by its lock; one that is killed leaves it behind.
+        self.due = self.now() + (YIELD_SECONDS - waited if lost else YIELD_SECONDS)
+        return True
+
     def _note(self, error: str) -> None:
         if self.ended or not os.path.isdir(paths.cluster_dir(self.cluster)):
             self.ended = True
@@ -196,6 +215,9 @@ class Watcher:
             # What it keeps to is not for the watcher to write.
             asked = asked._replace(inputs=None)
             state = read_json(asked.state_file)
+            if not full and self._leaves(state, asked):
+                return SYNC_PERIOD
+            self.changed_at = float("inf")
             if full or state != wanted_state(asked):
                 plan = ServicePlan(asked, check_mode=False)
                 plan.apply_all(plan.items())
@@ -204,6 +226,20 @@ class Watcher:
         if faults:
             raise PodlabError("; ".join(faults))
         return float((inputs.get("proxy") or {}).get("sync_period") or SYNC_PERIOD)
+
+
+def _ready(slices: Iterable[Mapping[str, Any]]) -> set[tuple[str, str, str]]:
+    """Namespace, Service and address of every endpoint that is ready."""
+    return {
+        (
+            item["metadata"].get("namespace", ""),
+            item["metadata"]["labels"][SERVICE_NAME_LABEL],
+            endpoint["addresses"][0],
+        )
+        for item in slices
+        for endpoint in item.get("endpoints") or ()
+        if (endpoint.get("conditions") or {}).get("ready") is not False
+    }
 
 
 def _nodes(inputs: Mapping[str, Any]) -> list[dict[str, Any]]:

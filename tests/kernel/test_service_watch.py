@@ -48,9 +48,11 @@ def program(name: str, node: Node, run_module: Run, podlab_roots: pathlib.Path, 
     os.makedirs(paths.cluster_dir(name))
     cluster = {"name": name, "pod_subnet": "10.244.0.0/16", "nodes": [{"name": "node-a", "address": NODE_ADDRESS}]}
 
-    def run(services: list[Any], slices: list[Any], check: bool = False, **more: Any) -> dict[str, Any]:
+    def run(
+        services: list[Any], slices: list[Any], check: bool = False, mode: str = "iptables", **more: Any
+    ) -> dict[str, Any]:
         args = {
-            "cluster": cluster,
+            "cluster": {**cluster, "kube_proxy_mode": mode},
             "nodes": [{"name": "node-a", "netns": node.node.path}],
             "services": services,
             "endpoint_slices": slices,
@@ -143,6 +145,20 @@ def test_the_canary_is_in_three_tables(name: str, node: Node, program: Run) -> N
     program([], [])
     synced(name)
     assert node.node.run("iptables-save").count(":KUBE-PROXY-CANARY - [0:0]") == 3
+
+
+def test_a_flushed_nftables_table_comes_back(name: str, node: Node, program: Run) -> None:
+    slices = [endpoint_slice([endpoint("10.244.1.2")])]
+    program([service()], slices, mode="nftables", proxy={"sync_period": 1})
+    synced(name)
+    before = node.node.run("nft -s list table ip kube-proxy")
+    assert "10.244.1.2" in before
+    node.node.run("nft flush ruleset")
+    end = time.monotonic() + SECONDS
+    while node.node.run("nft -s list ruleset").find("10.244.1.2") < 0:
+        assert time.monotonic() < end, watcher.read(name)
+        os.sched_yield()
+    assert node.node.run("nft -s list table ip kube-proxy") == before
 
 
 def test_it_ends_when_the_labs_directory_is_gone(name: str, node: Node, program: Run) -> None:

@@ -8,7 +8,7 @@ import pathlib
 import re
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -132,6 +132,67 @@ def conditions(lab: Lab, service: str) -> list[tuple[bool, bool, bool]]:
         if item["metadata"]["labels"]["kubernetes.io/service-name"] == service
         for endpoint in item["endpoints"]
     ]
+
+
+PROBED = """
+apiVersion: v1
+kind: Pod
+metadata:
+  name: probed
+  labels: {app: probed}
+spec:
+  containers:
+    - name: probed
+      image: busybox
+      command: [sh, -c, "touch /tmp/ready; exec sleep 3600"]
+      readinessProbe: {exec: {command: [cat, /tmp/ready]}, periodSeconds: 1, failureThreshold: 1}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: probed
+spec:
+  clusterIP: None
+  selector: {app: probed}
+  ports: [{name: http, port: 80}]
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: rules
+spec:
+  selector: {app: probed}
+  ports: [{port: 80}]
+"""
+
+
+def test_readiness_gone_takes_rules_and_record_along(own: Lab, tmp_path: pathlib.Path) -> None:
+    """Two seconds from the probe's verdict, which is in the pod's status, to the last rule and the record."""
+    manifest = tmp_path / "probed.yaml"
+    manifest.write_text(PROBED)
+    own.playbook(podlab_apply_files=[str(manifest)], service_sync_period=SYNC_PERIOD)
+    pod = own.until(uid_of(own.pod("probed")), is_ready, "the pod is not ready")
+    client = own.pods("web-")[0]
+
+    def record() -> list[str]:
+        words = ("+short", "+tries=1", "@10.96.0.10", "probed.default.svc.cluster.local", "A")
+        return own.in_pod_network(client, "dig", *words, check=False).stdout.split()
+
+    def programmed() -> bool:
+        return record() == [ip_of(pod)] and endpoints(own, "rules") == {ip_of(pod)}
+
+    until(own, programmed, "there is no record, or no rule")
+    own.exec("probed", "rm", "/tmp/ready")
+    own.until(uid_of(pod), lambda one: not is_ready(one), "the pod is still ready")
+    took = until(own, lambda: not record() and not endpoints(own, "rules"), "the record or the rule is still there")
+    assert took < PROMISED_SECONDS
+    own.exec("probed", "touch", "/tmp/ready")
+    own.until(uid_of(pod), is_ready, "the pod is not ready again")
+    assert until(own, programmed, "the record or the rule is not back") < PROMISED_SECONDS
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", ()))
 
 
 @pytest.mark.parametrize("table", ["nat", "filter"])

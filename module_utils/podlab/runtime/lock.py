@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import PodlabError
 from ..linux import process
 from . import paths
+from .files import read_json
 from .lab import check_name
 
 
@@ -60,6 +61,12 @@ def hold(cluster: str, pid: int) -> None:
         os.lseek(fd, 0, os.SEEK_SET)
         record = {"pid": pid, "start": start, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         os.write(fd, json.dumps(record).encode())
+
+
+def held(cluster: str) -> bool:
+    """Whether a living process changes the lab just now."""
+    record = read_json(paths.lock_file(cluster), {})
+    return process.alive(record.get("pid", 0), record.get("start", 0))
 
 
 def release(cluster: str, pid: int) -> None:
