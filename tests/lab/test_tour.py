@@ -18,8 +18,6 @@ _DIFFERENT = (
     (re.compile(r"web-59b6b768c4-\w{5}"), "web-POD"),
     (re.compile(r"KUBE-SEP-\w{16}"), "KUBE-SEP"),
     (re.compile(r"veth[0-9a-f]{8}"), "veth"),
-    # The watcher sees new pods too, and may be the first to program them.
-    (re.compile(r"^ *Program Services and DNS records +\d changed: [^:]*, state .*$", re.MULTILINE), ""),
     (re.compile(r"\b10\.244\.(\d)\.\d+(?!/)"), r"10.244.\1.x"),
     (re.compile(r" {2,}\d+\.\d s$", re.MULTILINE), ""),
     (re.compile(r"\b\d+(\.\d+)? ?s\b"), "SECONDS"),
