@@ -52,6 +52,11 @@ options:
     description: Address of the API server. Checked against the proxy settings (V(init), V(join)).
     type: str
     default: ''
+  kube_proxy_mode:
+    description: What Services will be. C(nft) is only looked for where it is V(nftables).
+    type: str
+    choices: [iptables, nftables, none]
+    default: iptables
 attributes:
   check_mode:
     support: full
@@ -159,6 +164,7 @@ def argument_spec() -> dict[str, dict[str, object]]:
         "pod_subnet": {"type": "str", "default": ""},
         "service_subnet": {"type": "str", "default": ""},
         "api_address": {"type": "str", "default": ""},
+        "kube_proxy_mode": {"type": "str", "choices": ["iptables", "nftables", "none"], "default": "iptables"},
     }
 
 
@@ -172,6 +178,7 @@ def main() -> None:
         pod_subnet=params["pod_subnet"],
         service_subnet=params["service_subnet"],
         api_address=params["api_address"],
+        kube_proxy_mode=params["kube_proxy_mode"],
     )
     goes_off = params["swap"] == "off"
     outcomes: list[prereq.Outcome] = []

@@ -79,6 +79,10 @@ def _program(facts: Facts, _wanted: Wanted, name: str) -> str:
     return "" if name in facts.programs else f"{name} is not found in PATH"
 
 
+def _nft(facts: Facts, wanted: Wanted) -> str:
+    return _program(facts, wanted, "nft") if wanted.kube_proxy_mode == "nftables" else ""
+
+
 def _forwarding(facts: Facts, wanted: Wanted, family: str, name: str) -> str:
     if wanted.ip_family not in (family, "dual") or facts.sysctls.get(name, "")[:1] == "1":
         return ""
@@ -238,6 +242,7 @@ CHECKS: tuple[Check, ...] = (
             ("nsenter", OWN, "util-linux"),
         )
     ),
+    Check("FileExisting-nft", ERROR, OWN, _nft, "Install nftables, or use kubeProxyMode: iptables."),
     Check(
         "Hostname",
         WARNING,

@@ -18,7 +18,7 @@ INIT = "init"  # kubeadm init is to make it a control plane
 JOIN = "join"  # kubeadm join is to make it a worker
 ROLES = (KIND_NODE, MACHINE, INIT, JOIN)
 
-PROGRAMS = ("losetup", "mount", "cp", "iptables-restore", "nsenter")
+PROGRAMS = ("losetup", "mount", "cp", "iptables-restore", "nft", "nsenter")
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 SYSCTLS = (
     "net/ipv4/ip_forward",
@@ -97,6 +97,7 @@ class Wanted(NamedTuple):
     pod_subnet: str = ""
     service_subnet: str = ""
     api_address: str = ""
+    kube_proxy_mode: str = "iptables"
 
 
 class Facts(NamedTuple):

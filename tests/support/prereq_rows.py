@@ -115,7 +115,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], dict[str, str], str]] = {
         f"FileExisting-{name}": (
             KIND_NODE,
             {"programs": frozenset(PROGRAMS) - {name}},
-            {},
+            {"kube_proxy_mode": "nftables"},
             f"{name} is not found in PATH",
         )
         for name in PROGRAMS

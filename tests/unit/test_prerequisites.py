@@ -223,3 +223,9 @@ def test_unreadable_kernel_configuration_is_a_warning_that_names_what_is_unknown
 def test_alias_of_a_kernel_option_counts() -> None:
     options = {name: "y" for name in OPTIONS if name != "NETFILTER_XT_TARGET_REDIRECT"}
     assert not failed(GOOD._replace(config=KernelConfig("x", {**options, "IP_NF_TARGET_REDIRECT": "m"})), Wanted())
+
+
+@pytest.mark.parametrize(("mode", "names"), [("iptables", []), ("nftables", ["FileExisting-nft"]), ("none", [])])
+def test_nft_is_needed_in_nftables_mode_only(mode: str, names: list[str]) -> None:
+    without = GOOD._replace(programs=GOOD.programs - {"nft"})
+    assert [outcome.name for outcome in failed(without, Wanted(kube_proxy_mode=mode))] == names
