@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 
 from podlab.kube.iptables_save import parse_save
-from podlab.kube.proxy import restore_text
 from podlab.linux import iptables
 from support.packets import GATEWAY, NODE_ADDRESS, Namespace, Node, connect
-from support.service_labs import labs
-from support.services import NODE, OPTIONS, pod, service
+from support.services import pod, service
 
 pytestmark = pytest.mark.kernel
 
@@ -339,26 +336,3 @@ def test_errors_come_all_at_once_and_touch_nothing(lab: Node, backend: str, run_
         "services[1].spec.clusterIP",
     ]
     assert save(lab, backend) == before
-
-
-def test_the_kernel_prints_what_is_predicted_for_random_services(lab: Node, backend: str, program: Run) -> None:
-    commands = iptables.detect(backend=backend)
-    program([])
-
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(labs())
-    def prints(lab_objects: Any) -> None:
-        rules = restore_text(*lab_objects, NODE, OPTIONS)
-        stale = [
-            chain
-            for chain in parse_save(iptables.save(commands, [lab.node.path])[lab.node.path])["nat"]
-            if chain.startswith(("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-"))
-            and chain not in rules.owners
-        ]
-        iptables.restore(commands, {lab.node.path: rules.text(stale=stale)})
-        have = parse_save(iptables.save(commands, [lab.node.path])[lab.node.path])
-        for table, own in rules.saved().items():
-            assert {chain: have[table][chain] for chain in own} == own
-        assert [chain for chain in have["nat"] if chain.startswith("KUBE-")] == list(rules.saved()["nat"])
-
-    prints()
