@@ -136,6 +136,10 @@ class ServicePlan:
             if any(line.startswith(":KUBE-") for line in text.splitlines())
         )
 
+    def rules(self, node: Node) -> proxy.RuleSet:
+        """The rules that iptables mode wants on a node, by what items() has found out about it."""
+        return self._rules(node)[0]
+
     def _work_out(self) -> None:
         """The wanted rules of every node, before they are asked for: while the nodes' own are being read."""
         if self.request.mode == "iptables" and self.request.present:

@@ -36,13 +36,14 @@ class Asked(NamedTuple):
 
 
 class View(NamedTuple):
-    """A node's point of view: everything that its rules are made of."""
+    """A node's point of view: everything that its rules are made of; or the rules, where they are made already."""
 
     services: Sequence[Object]
     slices: Sequence[Object]
     node: ProxyNode
     options: Options
     mode: str
+    made: proxy.RuleSet | None = None
 
 
 def rules(asked: Asked) -> None:
@@ -94,7 +95,7 @@ def text_of(view: View, save_form: bool = False) -> str:
         raise PodlabError(_NO_SAVE_FORM)
     if view.mode == "nftables":
         return nft.ruleset(view.services, view.slices, view.node, view.options).text()
-    made = proxy.restore_text(view.services, view.slices, view.node, view.options)
+    made = view.made or proxy.restore_text(view.services, view.slices, view.node, view.options)
     return save_text(made.saved()) if save_form else made.text()
 
 
@@ -131,6 +132,7 @@ def _from_lab(asked: Asked) -> list[View]:
     if asked.config:
         raise PodlabError("--config: is for rules made from files. Name them with -f")
     # The reader of labs is not needed for files.
+    from ..service_plan import ServicePlan
     from ..service_request import request
 
     state = lab.read(asked.name)
@@ -138,18 +140,22 @@ def _from_lab(asked: Asked) -> list[View]:
     params = {"cluster": cluster, "services": programmed["services"], "endpoint_slices": programmed["endpointslices"]}
     absent = dict.fromkeys(("nodes", "pods", "proxy", "dns_dir", "state_file"))
     wanted = request({**absent, **params, "state": "present"})
-    there = [node.proxy for node in wanted.nodes]
-    nodes = [node for node in there if asked.node in ("", node.name)]
+    nodes = [node for node in wanted.nodes if asked.node in ("", node.proxy.name)]
     if not nodes:
-        names = ", ".join(node.name for node in there)
+        names = ", ".join(node.proxy.name for node in wanted.nodes)
         raise PodlabError(f"--node {asked.node}: lab {state['name']} has no node of that name, only: {names}")
     mode = asked.mode or cluster.get("kube_proxy_mode") or "iptables"
     if mode == "none":
         raise PodlabError(f"Lab {state['name']} has no kube-proxy (kubeProxyMode: none). Say which rules with --mode")
     options = wanted.options
+    if mode == "iptables" and asked.family in ("", options.family) and not asked.features:
+        # Some words of the rules follow what the node's kernel has: whoever programs it finds that out.
+        plan = ServicePlan(wanted._replace(mode=mode), check_mode=True)
+        plan.items()
+        return [View(wanted.services, wanted.slices, node.proxy, options, mode, plan.rules(node)) for node in nodes]
     if asked.family not in ("", options.family):
         # The lab's detector is of the lab's family.
         options = options._replace(family=asked.family, local="", not_local="")
     if asked.features:
         options = proxy_config.with_features(options, asked.features)
-    return [View(wanted.services, wanted.slices, node, options, mode) for node in nodes]
+    return [View(wanted.services, wanted.slices, node.proxy, options, mode) for node in nodes]
