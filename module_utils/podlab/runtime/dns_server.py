@@ -181,7 +181,8 @@ def _bound(kind: int, port: int) -> socket.socket:
 
 def main() -> None:
     """Serve what --records says until told to end."""
-    parser = argparse.ArgumentParser(prog="podlab-dns")
+    # A width of its own: else argparse imports shutil to ask the terminal, and the image has no more than it must.
+    parser = argparse.ArgumentParser("podlab-dns", formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100))
     parser.add_argument("--records", required=True, help="the file that podlab_service writes")
     parser.add_argument("--port", type=int, default=53)
     parser.add_argument("--resolv-conf", default="/etc/resolv.conf", help="its nameservers are asked for other names")
