@@ -46,12 +46,21 @@ def lab() -> Iterator[Node]:
 def program(lab: Node, run_module: Run, podlab_roots: pathlib.Path) -> Iterator[Callable[..., None]]:
     """program(service, how many ready pods): kube-proxy's rules on the node, gone after the test."""
 
-    def load(specs: list[dict[str, Any]], ready: int = 3, **args: Any) -> None:
+    def load(
+        specs: list[dict[str, Any]], ready: int = 3, backend: str = "nft", mode: str = "iptables", **args: Any
+    ) -> None:
         pods = [pod(f"web-{number}", address) for number, address in enumerate(list(lab.pods)[:ready])]
         nodes = [{"name": "node-a", "netns": lab.node.path}]
         result = run_module(
             "podlab_service",
-            {"cluster": CLUSTER, "nodes": nodes, "services": specs, "pods": pods, "proxy": {"backend": "nft"}, **args},
+            {
+                "cluster": {**CLUSTER, "kube_proxy_mode": mode},
+                "nodes": nodes,
+                "services": specs,
+                "pods": pods,
+                "proxy": {"backend": backend},
+                **args,
+            },
         )
         assert not result.get("failed"), result
 
@@ -209,3 +218,43 @@ def test_two_at_once_do_not_mix(lab: Node, follow: Follow) -> None:
     with tracer, pytest.raises(PodlabError, match="Another trace is at work on node node-a: wait for its end"):
         follow("10.244.1.2")
     assert nftrace.TABLE not in tables(lab)
+
+
+def test_nftables_mode(lab: Node, program: Callable[..., None], follow: Follow) -> None:
+    """Its rules as nft prints them, chain by chain; the same end."""
+    program([web()], mode="nftables")
+    try:
+        with lab.listening(8080) as servers:
+            [passage], answer = follow("10.244.1.3")
+            assert passage.leaves is not None and answer.result == "connected"
+            left = passage.leaves
+            assert (left.destination, left.source, left.source_port) == peer_of(servers)
+        listed = [" ".join(line.split()) for line in lab.node.run("nft list table ip kube-proxy").splitlines()]
+        told = [hit.rule for hit in passage.hits if hit.table == "kube-proxy" and hit.rule]
+        assert [rule for rule in told if rule not in listed] == []
+        assert f"meta l4proto tcp dnat to {left.destination}:8080" in told
+    finally:
+        program([], mode="nftables", state="absent")
+
+
+def test_legacy_rules_by_their_counters(
+    lab: Node, program: Callable[..., None], follow: Follow, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The lock file of iptables-legacy would stay on the machine.
+    monkeypatch.setenv("XTABLES_LOCKFILE", str(tmp_path / "xtables.lock"))
+    program([], state="absent")
+    program([web()], backend="legacy")
+    try:
+        with lab.listening(8080) as servers:
+            [passage], answer = follow("10.244.1.3")
+            assert passage.leaves is not None and answer.result == "connected"
+            assert passage.leaves.destination == peer_of(servers)[0]
+        assert passage.counted
+        ends = [
+            hit.rule for hit in passage.hits if hit.rule.endswith(f"--to-destination {passage.leaves.destination}:8080")
+        ]
+        assert len(ends) == 1
+        saved = lab.node.run("iptables-legacy-save").splitlines()
+        assert [hit.rule for hit in passage.hits if hit.rule not in saved] == []
+    finally:
+        program([], backend="legacy", state="absent")

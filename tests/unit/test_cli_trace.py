@@ -11,6 +11,7 @@ from podlab.cli import output, trace_target, trace_text
 from podlab.errors import PodlabError
 from podlab.linux import nftlist
 from podlab.linux.conntrack import Tuple
+from podlab.runtime import packet_counters
 from podlab.runtime.packet import Answer, Hit, Origin, Passage
 from support.services import endpoint, endpoint_slice, service
 
@@ -160,6 +161,34 @@ def test_rules_are_named_as_iptables_or_nft_prints_them() -> None:
     }
 
 
+# ---- rules by their counters ----
+
+BEFORE = """\
+*nat
+:PREROUTING ACCEPT [0:0]
+:KUBE-SERVICES - [0:0]
+[3:60] -A PREROUTING -j KUBE-SERVICES
+[1:60] -A KUBE-SERVICES -d 10.96.0.20/32 -j DNAT --to-destination 10.244.1.3:8080
+[0:0] -A KUBE-SERVICES -j RETURN
+COMMIT
+*filter
+:FORWARD ACCEPT [0:0]
+[5:60] -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+[0:0] -A FORWARD -s 10.244.1.2/32 -j DROP
+COMMIT
+"""
+
+
+def test_rules_of_the_legacy_backend_by_what_they_counted() -> None:
+    after = BEFORE.replace("[3:", "[4:").replace("[1:", "[2:").replace("[5:", "[9:")
+    counted = packet_counters.risen(packet_counters.parse(BEFORE), packet_counters.parse(after))
+    assert [(each.hook, each.table, each.chain, each.verdict, each.target) for each in counted] == [
+        ("prerouting", "nat", "PREROUTING", "jump", "KUBE-SERVICES"),
+        ("prerouting", "nat", "KUBE-SERVICES", "accept", ""),
+    ]
+    assert list(packet_counters.risen(packet_counters.parse(BEFORE), packet_counters.parse(BEFORE))) == []
+
+
 # ---- the story ----
 
 POD = Origin("pod", "client", "kind-worker", "/x")
@@ -198,7 +227,7 @@ ANSWER  refused after 0.5 ms: rejected on kind-worker in filter KUBE-SERVICES
 
 
 def told(hits: tuple[Hit, ...], leaves: Tuple | None, result: str) -> dict[str, Any]:
-    passage = Passage("kind-worker", SENT, "veth0", hits, leaves, ARGV, "10.244.1.3 dev veth1")
+    passage = Passage("kind-worker", SENT, "veth0", hits, leaves, ARGV, "10.244.1.3 dev veth1", False)
     answer = Answer(result, 0.0005, "Connection refused" if result == "refused" else "")
     return trace_text.story(POD, trace_target.find(STATE, "web"), [passage], answer)
 

@@ -11,6 +11,7 @@ from ..runtime import packet, paths
 from . import lab, output, pick, trace_target, trace_text
 from .objects import DEFAULT_NAMESPACE
 
+DNS_PORT = 53
 FORMATS = ("", "json", "yaml")
 
 
@@ -34,10 +35,17 @@ def trace(word: str, target: str, *, name: str = "", namespace: str = "", form: 
         wanted.address,
         wanted.port,
         [(end.address, end.port) for end in wanted.endpoints],
+        _question(state) if wanted.port == DNS_PORT else packet.DATAGRAM,
     )
     story = trace_text.story(origin, wanted, passages, answer)
     printed = {"": trace_text.text, "json": output.as_json, "yaml": output.as_yaml}[form]
     sys.stdout.write(printed(story))
+
+
+def _question(state: Mapping[str, Any]) -> bytes:
+    """A question that the lab's DNS server answers by itself, whether there is such a name or not."""
+    zone = (state["cluster"] or {}).get("dns_domain") or "cluster.local"
+    return packet.dns_question(f"kubernetes.default.svc.{zone}")
 
 
 def _nodes(state: Mapping[str, Any]) -> Iterator[packet.Node]:

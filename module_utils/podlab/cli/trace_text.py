@@ -74,6 +74,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         came = f" on {node['interface']}" if node["interface"] else ""
         yield f"{node['node']}: {node['arrives']['from']} -> {node['arrives']['to']}{came}"
+        if node["by"] == "counters":
+            yield "  by counters of iptables-legacy: other packets may have counted, too"
         hook, routed = "", False
         for hit in node["hits"]:
             if hit["hook"] != hook:
@@ -92,6 +94,8 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
 
 def _hit(number: int, hit: Mapping[str, Any]) -> str:
     shown = hit["rule"] or f"end of {hit['chain']}, its policy"
+    if hit["rule"] and not hit["rule"].startswith("-A "):  # nft's rules say neither their chain nor a map's answer
+        shown = f"{hit['chain']}: {shown}" + (f" => {hit['target']}" if " vmap " in shown else "")
     return f"  {number:>3}  {hit['table']:<10} {hit['verdict']:<8}  {shown}"
 
 
@@ -107,7 +111,7 @@ def _ends(told: Mapping[str, Any]) -> Iterator[str]:
         who = f" ({', '.join(known)})" if known else ""
         count = len(told["to"]["endpoints"])
         yield f"DNAT    {dnat['from']} -> {dnat['to']}{who}, one of {count} endpoint{'s' if count != 1 else ''}"
-    elif received or answer["result"] != "refused":
+    elif received:
         yield "DNAT    none"
     if snat:
         yield f"SNAT    {snat['from']} -> {snat['to']}: that is who the server sees"
@@ -120,6 +124,7 @@ def _ends(told: Mapping[str, Any]) -> Iterator[str]:
 def _node(passage: Passage) -> dict[str, Any]:
     return {
         "node": passage.node,
+        "by": "counters" if passage.counted else "trace",
         "interface": passage.interface or None,
         "arrives": _tuple(passage.arrives),
         "hits": [_plain(hit) for hit in passage.hits],

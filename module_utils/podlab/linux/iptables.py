@@ -89,7 +89,7 @@ def other_in_use(backend: Backend, namespaces: Sequence[str]) -> dict[str, str]:
     """namespace -> what the other backend holds there; namespaces where it holds nothing are left out."""
     other = backend.other()
     if other.name == "legacy":
-        namespaces = [name for name in namespaces if _legacy_tables(name, backend.family)]
+        namespaces = [name for name in namespaces if legacy_tables(name, backend.family)]
     if not namespaces or not find(other.command("save")):
         return {}
     return {name: text for name, text in save(other, namespaces).items() if text}
@@ -100,7 +100,7 @@ def every(where: str, family: str = "ipv4") -> dict[Backend, str]:
     if not find(f"{_PREFIX[family]}-restore"):
         return {}
     own = detect(family)
-    found = {own: save(own, [where])[where]} if own.name == "nft" or _legacy_tables(where, family) else {own: ""}
+    found = {own: save(own, [where])[where]} if own.name == "nft" or legacy_tables(where, family) else {own: ""}
     return {**found, **{own.other(): text for text in other_in_use(own, [where]).values()}}
 
 
@@ -126,7 +126,7 @@ def drop_argv(what: Sequence[str]) -> list[str]:
     return ["nft", "delete", what[0], "ip", *what[1:]]
 
 
-def _legacy_tables(where: str, family: str) -> str:
+def legacy_tables(where: str, family: str = "ipv4") -> str:
     """Names of the legacy tables in use. Asking iptables-legacy itself would load its modules."""
     with netns.entered(where):
         try:

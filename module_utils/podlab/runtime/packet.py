@@ -18,11 +18,11 @@ from ..kube.iptables_save import parse_save
 from ..linux import iptables, netns, nftlist, nftrace
 from ..linux.conntrack import Conntrack, Entry, Tuple
 from ..linux.netlink import Netlink
+from . import packet_counters
 
 # How long an answer may take. The kernel sends a SYN again after a second: that would be a second packet.
 SECONDS = 0.9
-# A question that any DNS server answers: the root's name servers.
-DNS_QUESTION = bytes.fromhex("7a6c 0100 0001 0000 0000 000000 0002 0001")
+DATAGRAM = b"podlab"
 _IP_RECVERR = 11  # linux/in.h; Python has no name for it
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "sctp": socket.SOCK_STREAM}
 _NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
@@ -59,7 +59,10 @@ class Hit(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """The packet on one node: as it came, what it hit, as it left (None when it did not), and the route it took."""
+    """The packet on one node: as it came, what it hit, as it left (None when it did not), and the route it took.
+
+    counted: the hits are only those of counters (packet_counters), of rules of iptables' legacy backend.
+    """
 
     node: str
     arrives: Tuple
@@ -68,13 +71,15 @@ class Passage(NamedTuple):
     leaves: Tuple | None
     route_argv: tuple[str, ...]
     route: str
+    counted: bool
 
 
 class Seen(NamedTuple):
-    """What the kernel reported on one node."""
+    """What the kernel reported on one node, and which rules of iptables-legacy counted, where it has such."""
 
     steps: Sequence[nftrace.Event]
     connections: Sequence[Entry]
+    counted: Sequence[packet_counters.Counted]
 
 
 class Answer(NamedTuple):
@@ -86,11 +91,18 @@ class Answer(NamedTuple):
 
 
 def follow(
-    origin: Origin, nodes: Sequence[Node], protocol: str, address: str, port: int, endpoints: Iterable[tuple[str, int]]
+    origin: Origin,
+    nodes: Sequence[Node],
+    protocol: str,
+    address: str,
+    port: int,
+    endpoints: Iterable[tuple[str, int]],
+    datagram: bytes = DATAGRAM,
 ) -> tuple[list[Passage], Answer]:
     """Send one packet from origin to address and port; return its passages in order, and the answer.
 
-    endpoints: where it may be translated to. Raises PodlabError when the kernel cannot follow packets.
+    endpoints: where it may be translated to. datagram: what is sent by UDP.
+    Raises PodlabError when the kernel cannot follow packets.
     """
     with _socket(origin, protocol, address, port) as probe, contextlib.ExitStack() as opened:
         source = probe.getsockname()
@@ -99,8 +111,11 @@ def follow(
         for node in nodes:
             with netns.entered(node.netns), _explained(node):
                 tracers[node.name] = opened.enter_context(nftrace.Tracer(_wanted(node, origin, first, endpoints)))
-        answer = _send(probe, protocol, address, port)
-        seen = {name: Seen(*tracer.read()) for name, tracer in tracers.items()}
+        legacy = [node for node in nodes if iptables.legacy_tables(node.netns)]
+        before = {node.name: _counters(node) for node in legacy}
+        answer = _send(probe, protocol, address, port, datagram)
+        counted = {node.name: list(packet_counters.risen(before[node.name], _counters(node))) for node in legacy}
+        seen = {name: Seen(*tracer.read(), counted.get(name, [])) for name, tracer in tracers.items()}
         return list(_passages(origin, {node.name: node for node in nodes}, first, seen)), answer
 
 
@@ -128,6 +143,12 @@ def _explained(node: Node) -> Iterator[None]:
         raise
 
 
+def dns_question(name: str) -> bytes:
+    """A DNS query for the addresses of a name (RFC 1035, 4.1)."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return struct.pack(">HHHHHH", os.getpid() & 0xFFFF, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", 1, 1)
+
+
 # --- the packet -----------------------------------------------------------------------------------------------------
 
 
@@ -151,13 +172,13 @@ def _socket(origin: Origin, protocol: str, address: str, port: int) -> socket.so
     return probe
 
 
-def _send(probe: socket.socket, protocol: str, address: str, port: int) -> Answer:
+def _send(probe: socket.socket, protocol: str, address: str, port: int, datagram: bytes) -> Answer:
     """One connection attempt, or one datagram; closed by the caller."""
     began = time.monotonic()
     number = probe.connect_ex((address, port))
     wanted, result = select.POLLOUT, "connected"
     if protocol == "udp" and not number:
-        probe.send(DNS_QUESTION if port == 53 else b"podlab")
+        probe.send(datagram)
         wanted, result, number = select.POLLIN, "answered", errno.EINPROGRESS
     if number == errno.EINPROGRESS:
         number = _outcome(probe, wanted)
@@ -215,12 +236,13 @@ def _passage(node: Node, packet: Tuple, seen: Seen) -> Passage:
     number = next((event.packet for event in seen.steps if event.header == packet), None)
     own = [event for event in seen.steps if event.packet == number]
     chains = nftlist.chains(_output(("nft", "-a", "list", "ruleset")))
-    hits = tuple(_hits(own, chains, nftlist.name_rules(chains, _saved(node))))
+    hits = tuple(_hits(own, chains, nftlist.name_rules(chains, _saved(node)))) if not seen.counted else ()
+    hits += tuple(Hit(*each, 0) for each in seen.counted)
     lost = bool(hits) and hits[-1].verdict == "drop"
     leaves = None if lost else _translated(packet, own, seen.connections)
     interface = _interface(next((event.iif for event in own if event.header == packet), 0))
     argv = _route_argv(packet, leaves or (own and _last_header(own)) or packet, interface)
-    return Passage(node.name, packet, interface, hits, leaves, argv, _route(argv))
+    return Passage(node.name, packet, interface, hits, leaves, argv, _route(argv), bool(seen.counted))
 
 
 def _hits(
@@ -233,6 +255,12 @@ def _hits(
         rule = rules.get((event.table, event.chain, event.rule), "")
         if event.kind == "policy" or (event.kind == "rule" and event.rule):
             yield Hit(hook, event.table, event.chain, rule, event.verdict, event.target, event.mark)
+
+
+def _counters(node: Node) -> packet_counters.Counters:
+    """The counters of the legacy rules of a node."""
+    with netns.entered(node.netns):
+        return packet_counters.parse(_output(("iptables-legacy-save", "-c")))
 
 
 def _saved(node: Node) -> dict[str, dict[str, list[str]]]:
