@@ -70,7 +70,7 @@ def status(c, name="", output=""):
     words="what",
     short={"output": "o", "namespace": "n", "all_namespaces": "A", "selector": "l"},
     help={
-        "what": "pods, nodes, services or endpoints, then names (KIND/NAME works too)",
+        "what": "pods, nodes, services, endpoints or endpointslices, then names (KIND/NAME works too)",
         "output": "wide, json, yaml, name or jsonpath=TEMPLATE",
         "namespace": NAMESPACE,
         "all-namespaces": "of every namespace",
