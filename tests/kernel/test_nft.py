@@ -261,6 +261,21 @@ def test_a_chain_in_use_cannot_be_deleted_even_a_second_later(table: Table) -> N
         nft.delete({table.where.path: "delete chain ip kube-proxy services\n"})
 
 
+def test_what_was_deleted_the_first_time_does_not_fail_the_second(table: Table) -> None:
+    other = Namespace()
+    try:
+        table.sync(build(*EVERYTHING))
+        Table(other).sync(build(*EVERYTHING))
+        nft.load({other.path: "add chain ip kube-proxy mine\n"})
+        texts = {table.where.path: "delete chain ip kube-proxy services\n"}
+        with pytest.raises(PodlabError) as caught:
+            nft.delete({**texts, other.path: "delete chain ip kube-proxy mine\n"})
+        assert "busy" in caught.value.message and other.path not in caught.value.message
+        assert nft_sync.compare(build(*EVERYTHING), Table(other).have()).why() == ""
+    finally:
+        other.close()
+
+
 def test_no_nft_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nft, "find", lambda command: "")
     with pytest.raises(PodlabError, match="no nft on this machine. Install the package nftables"):
