@@ -268,7 +268,7 @@ def trace(c, pod, service, namespace="", output="", name=""):
         "node": "the Node whose rules they are (default: the only one; without any, nothing is local)",
         "file": "Services, EndpointSlices and Nodes as kubectl prints them: file, directory, or -; may be repeated",
         "config": "a KubeProxyConfiguration (default: kube-proxy's own defaults)",
-        "kernel-feature": "what the node's kernel has: random-fully or nfacct; may be repeated (default: neither)",
+        "kernel-feature": "random-fully or nfacct: the kernel has it (default: of files none, of a lab all there is)",
         "ip-family": "ipv4 or ipv6 (default: that of the node's first address, else ipv4)",
         "mode": "iptables or nftables (default: what --config says, else iptables)",
         "save-form": "as iptables-save will print them",

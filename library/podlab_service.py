@@ -20,6 +20,10 @@ description:
     one transaction. Chains that nothing needs any more are deleted in a second one, and so is whatever else is in that
     table.
   - Where the mode was changed, the rules of the other one go.
+  - The rules follow what there is. With nfacct in the kernel they count with the counters
+    C(ct_state_invalid_dropped_pkts) and C(localhost_nps_accepted_pkts), which are made before and removed with them;
+    C(--random-fully) is used from iptables 1.6.2 on; nothing in the state INVALID is dropped on a node whose
+    C(net.netfilter.nf_conntrack_tcp_be_liberal) is set.
   - On every node, whatever the proxy mode, makes kindnet's iptables chain C(KIND-MASQ-AGENT), so that what pods
     send out of the pods' network carries the node's address.
   - Writes the DNS records of Services and headless endpoints as one file, C(records.json), which the lab's DNS server

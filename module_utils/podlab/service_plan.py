@@ -10,17 +10,18 @@ from .errors import PodlabError, Problem, refuse
 from .kube import dns, masq, proxy, proxy_canary, proxy_sync
 from .kube.iptables_save import Tables, parse_save
 from .kube.nft_model import Ruleset
-from .kube.proxy_chains import localhost_nodeports
+from .kube.proxy_chains import Options, localhost_nodeports
 from .linux import iptables, netns, sysctl
 from .runtime import files, paths, watcher
 from .service_conntrack import Clearing
+from .service_features import ADD, Features
 from .service_nft import DELETE, LOAD, NftRules
 from .service_request import Node, Request, summary
 from .step import Item, Step, apply
 
 RESTORE = "iptables.restore"
 # What comes before the rules: what they rely on, and the end of who else writes them.
-_FIRST = ("sysctl.set", "watcher.stop")
+_FIRST = ("sysctl.set", "watcher.stop", ADD)
 # The rules, in this order: those of the other mode go, then the new ones come.
 _RULES = (RESTORE, LOAD, DELETE)
 _LOCALNET = "net.ipv4.conf.all.route_localnet"
@@ -53,8 +54,9 @@ class ServicePlan:
         self.check_mode = check_mode
         self.backend: iptables.Backend | None = None
         self.clearing = Clearing(request)
+        self.features = Features(request)
         self.nft = NftRules(request)
-        self._wanted: dict[str, tuple[proxy.RuleSet, Tables]] = {}
+        self._wanted: dict[tuple[str, Options], tuple[proxy.RuleSet, Tables]] = {}
         self._seen = Have({}, {}, {}, {}, None, {}, {})
 
     def items(self) -> list[Item]:
@@ -62,6 +64,7 @@ class ServicePlan:
         self._seen = have = self._observe()
         nodes = [self._mode_item(node, have) for node in self.request.nodes] if self.request.mode != "none" else []
         nodes = self.clearing.added(nodes, have.state, wanted_state(self.request))
+        nodes = self.features.added(nodes)
         masquerades = [self._masquerade_item(node, have) for node in self.request.nodes]
         return [*nodes, *masquerades, self._dns_item(have), self._state_item(have), *self._watcher_items(have)]
 
@@ -103,6 +106,7 @@ class ServicePlan:
         localnet: dict[str, str] = {}
         if there or (request.nodes and request.present):
             self.backend = self.backend or iptables.detect(request.options.family, request.backend)
+            self.features.observe(self.backend, there)
             saved = iptables.save(self.backend, [node.netns for node in there], self._work_out)
             if request.mode != "none":
                 self._refuse_mixed([node.netns for node in there])
@@ -148,10 +152,11 @@ class ServicePlan:
 
     def _rules(self, node: Node) -> tuple[proxy.RuleSet, Tables]:
         request = self.request
-        same = proxy_sync.same_on_every_node(request.services, request.slices, request.options)
-        key = "" if same else node.proxy.name
+        options = self.features.options(node)
+        same = proxy_sync.same_on_every_node(request.services, request.slices, options)
+        key = ("" if same else node.proxy.name, options)
         if key not in self._wanted:
-            rules = proxy.restore_text(request.services, request.slices, node.proxy, request.options)
+            rules = proxy.restore_text(request.services, request.slices, node.proxy, options)
             self._wanted[key] = (rules, rules.saved())
         return self._wanted[key]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -82,10 +83,11 @@ def test_no_iptables_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_is_done_meanwhile_cannot_leave_a_command_behind(two: tuple[str, str]) -> None:
     backend = iptables.detect()
     done: list[int] = []
+    others = set(process.children(os.getpid()))
     assert set(iptables.save(backend, two, lambda: done.append(1))) == set(two) and done == [1]
 
     def fails() -> None:
-        done.extend(process.children(os.getpid()))
+        done.extend(set(process.children(os.getpid())) - others)
         raise ValueError("while they ran")
 
     with pytest.raises(ValueError, match="while they ran"):
@@ -93,3 +95,10 @@ def test_what_is_done_meanwhile_cannot_leave_a_command_behind(two: tuple[str, st
     # Both ran, and both were waited for.
     assert len(done) == 3
     assert not set(process.children(os.getpid())) & set(done[1:])
+
+
+@pytest.mark.parametrize("name", ["nft", "legacy"])
+def test_the_version_is_that_of_the_commands(name: str) -> None:
+    found = iptables.version(iptables.detect(backend=name))
+    said = subprocess.run([f"iptables-{name}", "--version"], check=True, capture_output=True, text=True).stdout
+    assert said.startswith(f"iptables v{'.'.join(map(str, found))} ") and found > (1, 6)

@@ -7,8 +7,10 @@ Sources: iptables-restore(8), iptables-save(8), xtables-nft(8), kind's select-ip
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -67,6 +69,15 @@ def _default_backend(command: str) -> str:
             return backend
     version = subprocess.run([find(command), "-V"], capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
     return "nft" if "nf_tables" in version.stdout else "legacy"
+
+
+@functools.cache
+def version(backend: Backend) -> tuple[int, ...]:
+    """The version of the commands, (1, 8, 9); empty when they do not say."""
+    argv = [find(backend.command("restore")), "-V"]
+    said = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT_SECONDS).stdout
+    found = re.search(r"\bv(\d+(?:\.\d+)*)", said)
+    return tuple(int(part) for part in found[1].split(".")) if found else ()
 
 
 def save(backend: Backend, namespaces: Sequence[str], meanwhile: Callable[[], object] = lambda: None) -> dict[str, str]:
