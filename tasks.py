@@ -291,6 +291,22 @@ def demo_pod(c, verbose=0):
 
 
 @command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
+def demo_service(c, verbose=0):
+    """Show a Service's rules, and who gets 3000 connections"""
+    from podlab.cli import play
+
+    play.demo("service", files_of="services", verbose=verbose)
+
+
+@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
+def demo_node_port(c, verbose=0):
+    """Show a Service at a port of every node"""
+    from podlab.cli import play
+
+    play.demo("node-port", files_of="services", verbose=verbose)
+
+
+@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
 def demo_service_trace(c, verbose=0):
     """Follow one packet through a Service's rules"""
     from podlab.cli import play
@@ -356,9 +372,11 @@ ns = Collection(
     trace,
     validate,
     rules,
+    demo_node_port,
     demo_pod,
     demo_pod_drop,
     demo_routes,
+    demo_service,
     demo_service_trace,
     test,
     lint,

@@ -72,12 +72,12 @@ BASE = (
 LESSONS = (
     Need("iputils-ping", lambda: program("ping"), "ping: lessons prove with it that pods reach each other"),
     Need("procps", lambda: program("ps"), "ps, sysctl: lessons look at processes and settings"),
+    Need("conntrack", lambda: program("conntrack"), "conntrack: lessons and tests look at translated connections"),
 )
 TCPDUMP = Need("tcpdump", lambda: program("tcpdump"), "tcpdump: shows packets")
 TESTS = (
     *LESSONS,
     Need("bind9-dnsutils", lambda: program("dig"), "dig: tests ask the lab's DNS server"),
-    Need("conntrack", lambda: program("conntrack"), "conntrack: tests look at translated connections"),
     Need("skopeo", lambda: program("skopeo"), "skopeo: tests pull an image"),
     Need(
         "docker-registry",
