@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from podlab.linux import cgroup
+from podlab.runtime import container as capsule
 from podlab.runtime import ipam, paths
 from support import runtime
 
@@ -104,6 +106,10 @@ def test_one_that_fails_does_not_keep_the_others(lab: runtime.Lab) -> None:
     assert pod.ended("c0")["reason"] == "StartError"
     assert "running" in pod.container("c1")["state"]
     assert pod.status()["phase"] == "Running"
+    # Nor does it leave its cgroup: what cannot start is tried again and again.
+    tree = cgroup.detect()
+    there = [capsule.container_id(pod.config["uid"], name, 0) for name in ("c0", "c1")]
+    assert [tree.exists(pod.lab.cgroup(f"{pod.config['cgroup_parent']}/{one}")) for one in there] == [False, True]
 
 
 def test_a_bad_layer(lab: runtime.Lab) -> None:

@@ -15,7 +15,8 @@ import pytest
 
 from podlab.linux import inotify
 from podlab.runtime import paths, watcher
-from support import snapshot, waiting
+from podlab.runtime.lab import find
+from support import waiting
 from support.lab import Lab, container_pid, ip_of, made, pause_of, running, uid_of
 
 pytestmark = pytest.mark.lab
@@ -30,11 +31,10 @@ SYNC_PERIOD = 1
 @pytest.fixture(scope="module")
 def own() -> Iterator[Lab]:
     """A lab of these tests' own: they flush and kill. Its watcher looks at the rules every second."""
-    before = snapshot.take()
     with made(f"watch{os.getpid()}") as lab:
         lab.playbook(service_sync_period=SYNC_PERIOD)
         yield lab
-    snapshot.assert_same(before, snapshot.take())
+    assert find(lab.name).names() == []
 
 
 def endpoints(lab: Lab, service: str = "web") -> set[str]:

@@ -105,6 +105,26 @@ def start(
     Raises PodlabError with details["reason"] (CreateContainerError, or StartError when only the exec failed).
     """
     path = f"{config['cgroup_parent']}/{container_id(config['uid'], container['name'], run)}"
+    try:
+        return _start(config, container, run, pause, address, hierarchies, outputs, starter, path)
+    except BaseException:
+        # Every try has a cgroup of its own: one that cannot start must not leave one behind each time.
+        hierarchies.kill(path)
+        hierarchies.remove(path)
+        raise
+
+
+def _start(
+    config: Mapping[str, Any],
+    container: Mapping[str, Any],
+    run: int,
+    pause: int,
+    address: str,
+    hierarchies: cgroup.Hierarchies,
+    outputs: tuple[int, int],
+    starter: Starter,
+    path: str,
+) -> int:
     hierarchies.create(path)
     hierarchies.write(path, cgroup_values(container["resources"]), level="container")
     hierarchies.set_devices(path)
