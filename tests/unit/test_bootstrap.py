@@ -69,7 +69,7 @@ def test_needs_by_task(lab: types.ModuleType, task: str, has: set[str], has_not:
 
 
 def test_every_need_says_why_and_is_found_by_its_program(lab: types.ModuleType, tmp_path: pathlib.Path) -> None:
-    for need in lab.TESTS + lab.BASE:
+    for need in lab.BASE + lab.TESTS:
         assert need.found() is None, need.package
         name = re.split("[:, ]", need.why)[0]
         add_program(tmp_path, name)

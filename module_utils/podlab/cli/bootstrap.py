@@ -78,6 +78,7 @@ TCPDUMP = Need("tcpdump", lambda: program("tcpdump"), "tcpdump: shows packets")
 TESTS = (
     *LESSONS,
     Need("bind9-dnsutils", lambda: program("dig"), "dig: tests ask the lab's DNS server"),
+    Need("catatonit", lambda: program("catatonit"), "catatonit: tests make pods as on a machine without a C compiler"),
     Need("skopeo", lambda: program("skopeo"), "skopeo: tests pull an image"),
     Need(
         "docker-registry",
