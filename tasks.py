@@ -307,6 +307,30 @@ def demo_node_port(c, verbose=0):
 
 
 @command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
+def demo_affinity(c, verbose=0):
+    """Show a Service that remembers its clients"""
+    from podlab.cli import play
+
+    play.demo("affinity", files_of="services", verbose=verbose)
+
+
+@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
+def demo_local_policy(c, verbose=0):
+    """Show a NodePort that keeps the client's address"""
+    from podlab.cli import play
+
+    play.demo("local-policy", files_of="services", verbose=verbose)
+
+
+@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
+def demo_dns(c, verbose=0):
+    """Show the names of Services and who answers"""
+    from podlab.cli import play
+
+    play.demo("dns", files_of="services", verbose=verbose)
+
+
+@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
 def demo_service_trace(c, verbose=0):
     """Follow one packet through a Service's rules"""
     from podlab.cli import play
@@ -372,6 +396,9 @@ ns = Collection(
     trace,
     validate,
     rules,
+    demo_affinity,
+    demo_dns,
+    demo_local_policy,
     demo_node_port,
     demo_pod,
     demo_pod_drop,

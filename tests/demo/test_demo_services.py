@@ -20,6 +20,9 @@ FILES = ROOT / "playbooks" / "demo" / "files" / "services"
 LESSONS = {
     "service": (17, ("chi-square ", "-c 3000 ", "Connection refused", "TIME_WAIT src=")),
     "node-port": (12, (" sees ", "Connection refused", "dev eth0 src 10.244.")),
+    "affinity": (8, ("     20 web-", "/proc/net/xt_recent/KUBE-SEP-", "later ")),
+    "local-policy": (10, (" sees ", "has no local endpoints", "KUBE-SVL-")),
+    "dns": (19, ("options ndots:5", "AAAA? web.default.svc.cluster.local.cluster.local.", "CapEff:", "kill -9")),
     "service-trace": (13, ("icmp-port-unreachable", "KUBE-MARK-MASQ", "  worker# iptables -t nat -Z")),
     "pod-drop": (10, ("100% packet loss", "  worker# iptables -D INPUT")),
     "routes": (12, ("route add", "100% packet loss")),
@@ -62,6 +65,9 @@ def test_every_claim_holds(there: Machine, name: str) -> None:
         ("service", "app: nobody", "app: client", "The rule says why."),
         ("service", "app: client\n  ports", "app: web\n  ports", "It sees an address of the node."),
         ("node-port", "nodePort: 30080", "nodePort: 30090", "It is port 30080."),
+        ("affinity", "timeoutSeconds: 2", "timeoutSeconds: 20", "A rule for each endpoint looks into its list"),
+        ("local-policy", "Policy: Local", "Policy: Cluster", "Port 30080 is the one, 30081 the other"),
+        ("dns", "  clusterIP: None\n", "", "web is its ClusterIP, web-headless is three addresses."),
         ("pod-drop", "replicas: 3", "replicas: 2", "The client and three pods of web run"),
     ],
 )

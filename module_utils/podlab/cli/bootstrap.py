@@ -69,15 +69,16 @@ BASE = (
     Need("python3-dnslib", lambda: next(filter(os.path.exists, DNSLIB), None), "dnslib: the lab's DNS server needs it"),
     Need("gcc", lambda: program("cc", "gcc", "tcc", "clang", "catatonit"), "gcc: builds the pause program"),
 )
+TCPDUMP = Need("tcpdump", lambda: program("tcpdump"), "tcpdump: shows packets")
 LESSONS = (
     Need("iputils-ping", lambda: program("ping"), "ping: lessons prove with it that pods reach each other"),
     Need("procps", lambda: program("ps"), "ps, sysctl: lessons look at processes and settings"),
     Need("conntrack", lambda: program("conntrack"), "conntrack: lessons and tests look at translated connections"),
+    Need("bind9-dnsutils", lambda: program("dig"), "dig: lessons and tests ask the lab's DNS server"),
+    TCPDUMP,
 )
-TCPDUMP = Need("tcpdump", lambda: program("tcpdump"), "tcpdump: shows packets")
 TESTS = (
     *LESSONS,
-    Need("bind9-dnsutils", lambda: program("dig"), "dig: tests ask the lab's DNS server"),
     Need("catatonit", lambda: program("catatonit"), "catatonit: tests make pods as on a machine without a C compiler"),
     Need("skopeo", lambda: program("skopeo"), "skopeo: tests pull an image"),
     Need(
@@ -86,7 +87,6 @@ TESTS = (
         "docker-registry: the registry on loopback that tests pull from",
         service="docker-registry",
     ),
-    TCPDUMP,
 )
 APT_ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
