@@ -282,76 +282,32 @@ def rules(c, files, file, kernel_feature, node="", config="", ip_family="", mode
     rules.rules(rules.Asked([*file, *files], node, config, kernel_feature, ip_family, mode, save_form, name))
 
 
-@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
-def demo_pod(c, verbose=0):
-    """Show how a pod is made, step by step"""
-    from podlab.cli import play
-
-    play.demo("pod", verbose=verbose)
-
-
-@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
-def demo_service(c, verbose=0):
-    """Show a Service's rules, and who gets 3000 connections"""
-    from podlab.cli import play
-
-    play.demo("service", files_of="services", verbose=verbose)
+# Lesson -> what it shows, and whose files it has when they are not its own.
+LESSONS = {
+    "pod": ("Show how a pod is made, step by step", ""),
+    "service": ("Show a Service's rules, and who gets 3000 connections", "services"),
+    "node-port": ("Show a Service at a port of every node", "services"),
+    "affinity": ("Show a Service that remembers its clients", "services"),
+    "local-policy": ("Show a NodePort that keeps the client's address", "services"),
+    "dns": ("Show the names of Services and who answers", "services"),
+    "service-trace": ("Follow one packet through a Service's rules", "services"),
+    "pod-drop": ("Show a node that drops what one pod sends", "services"),
+    "routes": ("Show the routes between nodes, and one missing", "services"),
+}
 
 
-@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
-def demo_node_port(c, verbose=0):
-    """Show a Service at a port of every node"""
-    from podlab.cli import play
+def lesson(name):
+    """The task demo-NAME."""
+    says, files_of = LESSONS[name]
 
-    play.demo("node-port", files_of="services", verbose=verbose)
+    def demo(c, verbose=0):
+        from podlab.cli import play
 
+        play.demo(name, files_of=files_of, verbose=verbose)
 
-@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
-def demo_affinity(c, verbose=0):
-    """Show a Service that remembers its clients"""
-    from podlab.cli import play
-
-    play.demo("affinity", files_of="services", verbose=verbose)
-
-
-@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
-def demo_local_policy(c, verbose=0):
-    """Show a NodePort that keeps the client's address"""
-    from podlab.cli import play
-
-    play.demo("local-policy", files_of="services", verbose=verbose)
-
-
-@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
-def demo_dns(c, verbose=0):
-    """Show the names of Services and who answers"""
-    from podlab.cli import play
-
-    play.demo("dns", files_of="services", verbose=verbose)
-
-
-@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
-def demo_service_trace(c, verbose=0):
-    """Follow one packet through a Service's rules"""
-    from podlab.cli import play
-
-    play.demo("service-trace", files_of="services", verbose=verbose)
-
-
-@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
-def demo_pod_drop(c, verbose=0):
-    """Show a node that drops what one pod sends"""
-    from podlab.cli import play
-
-    play.demo("pod-drop", files_of="services", verbose=verbose)
-
-
-@command(root=True, short={"verbose": "v"}, incrementable=["verbose"], help={"verbose": VERBOSE})
-def demo_routes(c, verbose=0):
-    """Show the routes between nodes, and one missing"""
-    from podlab.cli import play
-
-    play.demo("routes", files_of="services", verbose=verbose)
+    demo.__doc__ = says
+    options = {"short": {"verbose": "v"}, "incrementable": ["verbose"], "help": {"verbose": VERBOSE}}
+    return command(name=f"demo-{name}", root=True, **options)(demo)
 
 
 @command(help={"floor": "unit, kernel, lab, demo or all; more arguments for pytest follow --"})
@@ -383,6 +339,7 @@ def bench(c, rows="", output="", pods="100"):
 
 
 ns = Collection(
+    *map(lesson, LESSONS),
     up,
     down,
     status,
@@ -396,15 +353,6 @@ ns = Collection(
     trace,
     validate,
     rules,
-    demo_affinity,
-    demo_dns,
-    demo_local_policy,
-    demo_node_port,
-    demo_pod,
-    demo_pod_drop,
-    demo_routes,
-    demo_service,
-    demo_service_trace,
     test,
     lint,
     bench,
