@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+import tasks
 import yaml
 
 from podlab.cli import lesson
@@ -71,7 +72,9 @@ def test_commands_fit_the_page(task: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("path", sorted(DEMOS.glob("*.yml")), ids=lambda path: path.stem)
 def test_lesson_has_a_task_and_a_lab_of_its_own(path: pathlib.Path) -> None:
-    assert f"def demo_{path.stem.replace('-', '_')}(" in (ROOT / "tasks.py").read_text()
+    _, files_of = tasks.LESSONS[path.stem]
+    assert f"demo-{path.stem}" in tasks.ns.task_names
+    assert (DEMOS / "files" / (files_of or path.stem)).is_dir()
     config = DEMOS / "files" / path.stem / "cluster.yaml"
     if config.exists():
         assert yaml.safe_load(config.read_text())["name"] == f"demo-{path.stem}"
