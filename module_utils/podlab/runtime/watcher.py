@@ -86,11 +86,11 @@ def stop(cluster: str) -> None:
                 raise PodlabError(f"The watcher of lab {cluster} does not end: pid {record['pid']}")
         finally:
             os.close(fd)
-    tree = cgroup.detect().single()
-    tree.remove(paths.watcher_cgroup(cluster))
+    hierarchies = cgroup.detect()
+    hierarchies.remove(paths.watcher_cgroup(cluster))
     # A lab that is there has nodes in it.
     for path in (paths.cgroup_root(cluster), os.path.dirname(paths.cgroup_root(cluster))):
-        tree.remove_if_empty(path)
+        hierarchies.remove_if_empty(path)
     try:
         os.unlink(paths.watcher_file(cluster))
     except FileNotFoundError:
