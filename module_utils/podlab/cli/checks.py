@@ -61,7 +61,8 @@ def _documented(root: pathlib.Path) -> list[list[str]]:
 
 
 def _syntax(root: pathlib.Path) -> list[list[str]]:
-    playbooks = [path for path in _files(root, "playbooks/**/*.yml") if "/tasks/" not in path]
+    parts = ("/tasks/", "/vars/")
+    playbooks = [path for path in _files(root, "playbooks/**/*.yml") if not any(part in path for part in parts)]
     return [[tool("ansible-playbook"), "--syntax-check", *playbooks]] if playbooks else []
 
 
