@@ -333,7 +333,7 @@ def test_only_the_answer_that_was_asked_for_counts(outside: Outside) -> None:
             question, sender = upstream.recvfrom(512)
             wrong = bytes([question[0] ^ 1]) + question[1:2]
             upstream.sendto(wrong + b"\x81\x83" + question[4:], sender)  # another number
-            upstream.sendto(question[:2] + b"\x81\x83" + wire("xxx.example.org")[4:], sender)  # another question
+            upstream.sendto(question[:2] + b"\x81\x83" + wire("other.example.org")[4:], sender)  # another question
             upstream.sendto(question, sender)  # no answer at all
             upstream.sendto(b"", sender)
             stranger.sendto(question[:2] + b"\x81\x83" + question[4:], sender)  # another server
