@@ -30,11 +30,17 @@ SYNC_PERIOD = 1
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Lab]:
-    """A lab of these tests' own: they flush and kill. Its watcher looks at the rules every second."""
+    """A lab of these tests' own: they flush and kill. Until `often`, only an event can wake its watcher in time."""
     with made(f"watch{os.getpid()}") as lab:
-        lab.playbook(service_sync_period=SYNC_PERIOD)
         yield lab
     assert find(lab.name).names() == []
+
+
+@pytest.fixture(scope="module")
+def often(own: Lab) -> Lab:
+    """The lab with a watcher that looks at the rules themselves every second."""
+    own.playbook(service_sync_period=SYNC_PERIOD)
+    return own
 
 
 def endpoints(lab: Lab, service: str = "web") -> set[str]:
@@ -74,7 +80,7 @@ def test_a_pod_that_dies_leaves_the_rules_within_two_seconds(own: Lab) -> None:
     os.kill(victim["supervisor"]["pid"], signal.SIGKILL)
     took = until(own, lambda: endpoints(own) == others, "the dead pod is still an endpoint")
     assert took < PROMISED_SECONDS
-    own.playbook(service_sync_period=SYNC_PERIOD)
+    own.playbook()
     until(own, lambda: len(endpoints(own)) == 3, "the pod is not back")
 
 
@@ -91,11 +97,11 @@ def test_a_pod_on_its_way_out_is_terminating_and_then_gone(own: Lab, tmp_path: p
     """It has a grace period of 30 s and a first process without a handler for TERM: it is seen terminating."""
     manifest = tmp_path / "slow.yaml"
     manifest.write_text(SLOW)
-    own.playbook(podlab_apply_files=[str(manifest)], service_sync_period=SYNC_PERIOD)
+    own.playbook(podlab_apply_files=[str(manifest)])
     pod = own.until(uid_of(own.pod("slow")), lambda one: running(one), "the pod does not run")
     until(own, lambda: conditions(own, "slow") == [(True, True, False)], "no endpoint")
     manifest.write_text(SLOW.split("---")[0])
-    own.playbook(podlab_delete_files=[str(manifest)], podlab_wait=False, service_sync_period=SYNC_PERIOD)
+    own.playbook(podlab_delete_files=[str(manifest)], podlab_wait=False)
     until(own, lambda: conditions(own, "slow") == [(False, True, True)], "the endpoint is not terminating")
     assert endpoints(own, "slow") == {ip_of(pod)}, "a terminating endpoint serves while there is no other"
     os.kill(container_pid(pod, "slow"), signal.SIGKILL)
@@ -170,7 +176,7 @@ def test_readiness_gone_takes_rules_and_record_along(own: Lab, tmp_path: pathlib
     """Two seconds from the probe's verdict, which is in the pod's status, to the last rule and the record."""
     manifest = tmp_path / "probed.yaml"
     manifest.write_text(PROBED)
-    own.playbook(podlab_apply_files=[str(manifest)], service_sync_period=SYNC_PERIOD)
+    own.playbook(podlab_apply_files=[str(manifest)])
     pod = own.until(uid_of(own.pod("probed")), is_ready, "the pod is not ready")
     client = own.pods("web-")[0]
 
@@ -196,22 +202,22 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("table", ["nat", "filter"])
-def test_flushed_rules_come_back_within_the_period(own: Lab, table: str) -> None:
-    node = own.node_names()[1]
+def test_flushed_rules_come_back_within_the_period(often: Lab, table: str) -> None:
+    node = often.node_names()[1]
 
     def saved() -> list[str]:
-        text = own.in_node(node, "iptables-save", "-t", table).stdout
+        text = often.in_node(node, "iptables-save", "-t", table).stdout
         return [line for line in text.splitlines() if not line.startswith("#")]
 
     def plain() -> list[str]:
         return [re.sub(r"\[\d+:\d+\]", "", line) for line in saved()]
 
-    until(own, lambda: any("KUBE-PROXY-CANARY" in line for line in saved()), "there is no canary")
+    until(often, lambda: any("KUBE-PROXY-CANARY" in line for line in saved()), "there is no canary")
     before = plain()
     for flag in ("-F", "-X"):
-        own.in_node(node, "iptables", "-t", table, flag)
+        often.in_node(node, "iptables", "-t", table, flag)
     assert not any("KUBE" in line for line in saved())
-    took = until(own, lambda: plain() == before, "the rules are not back")
+    took = until(often, lambda: plain() == before, "the rules are not back")
     # One period, and the time of a sync.
     assert took < SYNC_PERIOD + PROMISED_SECONDS
 
@@ -231,10 +237,10 @@ def test_killed_watcher_shows_in_status_and_up_brings_it_back(own: Lab) -> None:
     assert "watcher" not in own.invoke("status", "--name", own.name).stdout
 
 
-def test_it_is_idle_when_nothing_happens(own: Lab) -> None:
+def test_it_is_idle_when_nothing_happens(often: Lab) -> None:
     """No polling: it wakes once a period, and what it does then takes little of it."""
-    until(own, lambda: watcher.read(own.name)["alive"], "no watcher")
-    pid = watcher.read(own.name)["pid"]
+    until(often, lambda: watcher.read(often.name)["alive"], "no watcher")
+    pid = watcher.read(often.name)["pid"]
 
     def ticks() -> tuple[int, int]:
         fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -246,7 +252,7 @@ def test_it_is_idle_when_nothing_happens(own: Lab) -> None:
 
     before = ticks()
     with inotify.Inotify() as events:
-        events.add(paths.cluster_dir(own.name), inotify.MOVED_TO)
+        events.add(paths.cluster_dir(often.name), inotify.MOVED_TO)
         assert not events.wait(3 * SYNC_PERIOD), "it writes though nothing changed"
     used, woken = (new - old for new, old in zip(ticks(), before))
     assert used < 100 and woken < 500, (used, woken)
