@@ -96,7 +96,8 @@ def test_killed_pause_brings_the_pod_back_whole(lab: Lab, pause_killed: tuple[di
 def test_old_sandbox_leaves_nothing_on_the_node(lab: Lab, pause_killed: tuple[dict[str, Any], dict[str, Any]]) -> None:
     before, after = pause_killed
     node = before["spec"]["nodeName"]
-    assert ip_of(before) not in lab.in_node(node, "ip", "route").stdout
+    routes = lab.in_node(node, "ip", "-o", "route").stdout.splitlines()
+    assert ip_of(before) not in {route.split()[0] for route in routes}
     pods = [*lab.pods(), *lab.pods(namespace="extras"), *lab.pods(namespace="kube-system")]
     there = [pod for pod in pods if pod["spec"]["nodeName"] == node and pod["status"]["podlab"]["pause"]]
     assert lab.in_node(node, "ip", "-o", "link", "show", "type", "veth").stdout.count(" veth") == len(there)
