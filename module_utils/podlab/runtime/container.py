@@ -1,4 +1,4 @@
-"""One container: its cgroup, layers, volumes, process. Runs inside the node, in the pod's supervisor."""
+"""One container: its cgroup, layers, mounts, process. Runs inside the node, in the pod's supervisor."""
 
 from __future__ import annotations
 
@@ -7,26 +7,19 @@ import os
 import signal
 import stat
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from ..errors import PodlabError
 from ..kube import env as kube_env
 from ..linux import cgroup, syscalls
 from ..linux.mount import overlay_options
-from . import enter, paths, rootmounts
+from . import enter, paths, rootmounts, volumes
 from .digest import hexdigest
 from .rootmounts import RootMount
 from .starter import Starter
 
 TERMINATION_LIMIT = 4096
 JOIN = (("ipc", syscalls.CLONE_NEWIPC), ("uts", syscalls.CLONE_NEWUTS), ("net", syscalls.CLONE_NEWNET))
-HOST_PATH_TESTS = {
-    "Directory": stat.S_ISDIR,
-    "File": stat.S_ISREG,
-    "Socket": stat.S_ISSOCK,
-    "CharDevice": stat.S_ISCHR,
-    "BlockDevice": stat.S_ISBLK,
-}
 
 
 def container_id(uid: str, name: str, run: int) -> str:
@@ -45,86 +38,42 @@ def cgroup_values(resources: Mapping[str, Any]) -> cgroup.Values:
     )
 
 
-def prepare_volumes(config: Mapping[str, Any]) -> None:
-    """Make the pod's emptyDirs and check its hostPaths. Raises PodlabError naming the volume."""
-    for name, volume in config["volumes"].items():
-        if volume["kind"] == "emptyDir":
-            _make_empty_dir(volume_path(config, name), volume)
-        else:
-            _check_host_path(name, volume["path"], volume["type"])
+class Launch(NamedTuple):
+    """One run of a container, and the sandbox that it joins."""
+
+    config: Mapping[str, Any]
+    container: Mapping[str, Any]
+    #: The restart count.
+    run: int
+    #: Pid of the sandbox.
+    pause: int
+    #: The pod's.
+    address: str
+
+    @property
+    def cgroup(self) -> str:
+        """Path of the container's cgroup."""
+        return f"{self.config['cgroup_parent']}/{container_id(self.config['uid'], self.container['name'], self.run)}"
 
 
-def _make_empty_dir(path: str, volume: Mapping[str, Any]) -> None:
-    if os.path.isdir(path):
-        return
-    os.makedirs(path)
-    os.chmod(path, 0o777)
-    if volume["medium"] == "Memory":
-        size = f",size={volume['size']}" if volume["size"] else ""
-        syscalls.mount("tmpfs", path, "tmpfs", 0, f"mode=1777{size}")
-
-
-def _check_host_path(name: str, path: str, kind: str) -> None:
-    if kind == "DirectoryOrCreate" and not os.path.exists(path):
-        os.makedirs(path, 0o755)
-    if kind == "FileOrCreate" and not os.path.exists(path):
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
-    expected = kind.replace("OrCreate", "")
-    if not expected:
-        # Type "" checks nothing; like a runtime's bind of a missing path it becomes a directory.
-        if not os.path.exists(path):
-            os.makedirs(path, 0o755)
-        return
-    if not os.path.exists(path) or not HOST_PATH_TESTS[expected](os.stat(path).st_mode):
-        raise PodlabError(
-            f'MountVolume.SetUp failed for volume "{name}": hostPath type check failed: {path} is not a {expected}'
-        )
-
-
-def volume_path(config: Mapping[str, Any], name: str) -> str:
-    """Where the volume is on the node."""
-    volume = config["volumes"][name]
-    if volume["kind"] == "hostPath":
-        return str(volume["path"])
-    return f"{paths.pod_data_dir(config['cluster'], config['uid'])}/volumes/{name}"
-
-
-def start(
-    config: Mapping[str, Any],
-    container: Mapping[str, Any],
-    run: int,
-    pause: int,
-    address: str,
-    hierarchies: cgroup.Hierarchies,
-    outputs: tuple[int, int],
-    starter: Starter,
-) -> int:
+def start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, int], starter: Starter) -> int:
     """Start the container's process; return its pid when it has been executed. Runs in a starter.
 
-    run: the restart count. pause: pid of the sandbox. address: the pod's. outputs: its standard output and error.
+    outputs: its standard output and error.
     Raises PodlabError with details["reason"] (CreateContainerError, or StartError when only the exec failed).
     """
-    path = f"{config['cgroup_parent']}/{container_id(config['uid'], container['name'], run)}"
     try:
-        return _start(config, container, run, pause, address, hierarchies, outputs, starter, path)
+        return _start(launch, hierarchies, outputs, starter)
     except BaseException:
         # Every try has a cgroup of its own: one that cannot start must not leave one behind each time.
-        hierarchies.kill(path)
-        hierarchies.remove(path)
+        hierarchies.kill(launch.cgroup)
+        hierarchies.remove(launch.cgroup)
         raise
 
 
-def _start(
-    config: Mapping[str, Any],
-    container: Mapping[str, Any],
-    run: int,
-    pause: int,
-    address: str,
-    hierarchies: cgroup.Hierarchies,
-    outputs: tuple[int, int],
-    starter: Starter,
-    path: str,
-) -> int:
+def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, int], starter: Starter) -> int:
+    config, container, run, pause, address = launch
+    path = launch.cgroup
     hierarchies.create(path)
     hierarchies.write(path, cgroup_values(container["resources"]), level="container")
     hierarchies.set_devices(path)
@@ -242,7 +191,7 @@ def container_mounts(
     ]
     made = [mount for mount in made if mount.target not in taken]
     for mount in container["mounts"]:
-        source = volume_path(config, mount["volume"])
+        source = volumes.path_of(config, mount["volume"])
         made.append(
             RootMount(
                 mount["path"],

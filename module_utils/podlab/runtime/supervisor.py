@@ -18,7 +18,7 @@ from ..kube import podstatus
 from ..kube.backoff import CAP, message, restarts
 from ..linux import cgroup, cgroup_end, cgroup_read, process, syscalls
 from . import container as capsule
-from . import paths, sandbox
+from . import paths, sandbox, volumes
 from .crilog import Log, timestamp
 from .files import read_json, write_json
 from .loop import Loop
@@ -108,7 +108,7 @@ class Supervisor:
         pipes = {run.name: self._begin(run) for run in due}
 
         def work(starter: Starter) -> dict[str, Any]:
-            capsule.prepare_volumes(self.config)
+            volumes.prepare(self.config)
             made = sandbox.create(self.config, self.attempt, cgroup.detect(), self.pause, starter)
             return {**made, "runs": {run.name: self._try(run, made, pipes[run.name], starter) for run in due}}
 
@@ -135,8 +135,8 @@ class Supervisor:
         before = len(starter.born)
         try:
             outputs = (pipes[1], pipes[3])
-            args = (self.config, run.config, run.restart_count, made["pid"], made["address"], cgroup.detect())
-            return {"pid": capsule.start(*args, outputs, starter)}
+            launch = capsule.Launch(self.config, run.config, run.restart_count, made["pid"], made["address"])
+            return {"pid": capsule.start(launch, cgroup.detect(), outputs, starter)}
         except (OSError, PodlabError) as error:
             reason = getattr(error, "details", {}).get("reason") or "CreateContainerError"
             failed = starter.born.pop() if len(starter.born) > before else 0
