@@ -8,35 +8,18 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
 import yaml
 
 from podlab.runtime import pause
-from support import snapshot
 from support.machine import BIN, ROOT, Machine, machine
 
 FILES = ROOT / "playbooks" / "demo" / "files" / "pod"
 # A lesson that drops a claim should be noticed.
 CLAIMS = 36
 NAME = "demo-pod"
-
-
-@pytest.fixture(scope="module")
-def there() -> Iterator[Machine]:
-    """A machine for all of them: images are made once."""
-    with machine() as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(there: Machine) -> Iterator[None]:
-    before = there.snapshot()
-    yield
-    snapshot.assert_same(before, there.snapshot())
-    assert not there.path(f"/run/podlab/{NAME}").exists()
 
 
 def test_every_claim_holds(there: Machine) -> None:

@@ -8,12 +8,10 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
-from support import snapshot
-from support.machine import BIN, ROOT, Machine, machine
+from support.machine import BIN, ROOT, Machine
 
 FILES = ROOT / "playbooks" / "demo" / "files" / "services"
 # Lesson -> how many claims it makes: one that drops a claim should be noticed. And what it shows that was really run.
@@ -27,20 +25,6 @@ LESSONS = {
     "pod-drop": (10, ("100% packet loss", "  worker# iptables -D INPUT")),
     "routes": (12, ("route add", "100% packet loss")),
 }
-
-
-@pytest.fixture(scope="module")
-def there() -> Iterator[Machine]:
-    """A machine for all of them: images are made once."""
-    with machine() as found:
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(there: Machine) -> Iterator[None]:
-    before = there.snapshot()
-    yield
-    snapshot.assert_same(before, there.snapshot())
 
 
 @pytest.mark.parametrize("name", LESSONS)

@@ -31,19 +31,14 @@ GRACEFUL = "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.1; d
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runtime.Lab]:
-    with runtime.one_node(tmp_path_factory.mktemp("lab")) as made:
-        made.run_pod({"command": ["true"]}).delete()  # what is made once per node
+    with runtime.used_node(tmp_path_factory.mktemp("lab")) as made:
         yield made
 
 
 @pytest.fixture(autouse=True)
 def gone(lab: runtime.Lab) -> Iterator[None]:
-    """Nothing is left of the test's pods."""
-    before = runtime.trace(lab.name)
-    yield
-    for uid in os.listdir(paths.pods_dir(lab.name)):
-        runtime.remove(lab, uid, 0)
-    runtime.assert_same(before, runtime.trace(lab.name))
+    with runtime.nothing_left(lab):
+        yield
 
 
 def script(text: str, **more: Any) -> dict[str, Any]:

@@ -358,6 +358,24 @@ def one_node(directory: pathlib.Path, name: str = "") -> Iterator[Lab]:
         yield made
 
 
+@contextlib.contextmanager
+def used_node(directory: pathlib.Path) -> Iterator[Lab]:
+    """one_node() that has had a pod: what is made once per node is there, so that traces can be compared."""
+    with one_node(directory) as made:
+        made.run_pod({"command": ["true"]}).delete()
+        yield made
+
+
+@contextlib.contextmanager
+def nothing_left(lab: Lab) -> Iterator[None]:
+    """Afterwards the lab's pods are removed, and nothing more of them is left than before."""
+    before = trace(lab.name)
+    yield
+    for uid in os.listdir(paths.pods_dir(lab.name)):
+        remove(lab, uid, 0)
+    assert_same(before, trace(lab.name))
+
+
 FILES = {"hosts": "127.0.0.1 localhost\n", "resolv.conf": "nameserver 9.9.9.9\n"}
 
 
