@@ -22,6 +22,7 @@ author: podlab
 import functools
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any, Callable
@@ -63,6 +64,22 @@ def quiet(method: Callable[..., None]) -> Callable[..., None]:
             getattr(Default, method.__name__)(self, *args, **kwargs)
         else:
             method(self, *args, **kwargs)
+
+    return call
+
+
+def interruptible(method: Callable[..., None]) -> Callable[..., None]:
+    """Use the method, unless Ctrl-C has come before and was lost.
+
+    Python throws away a KeyboardInterrupt that comes in a destructor or beside a fork, and Ansible forks for each task.
+    Its handler (TaskQueueManager) has then given way to the default one already: that is how one knows.
+    """
+
+    @functools.wraps(method)
+    def call(self: CallbackModule, *args: Any, **kwargs: Any) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            raise KeyboardInterrupt
+        method(self, *args, **kwargs)
 
     return call
 
@@ -117,6 +134,7 @@ class CallbackModule(Default):
         """Remember the play: the default's other methods need it."""
         self._play = play
 
+    @interruptible
     @quiet
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
         """Show on a terminal what is being done now."""
@@ -128,6 +146,7 @@ class CallbackModule(Default):
             self._display.display(f"  {name:<{NAME_WIDTH}}  ...", newline=False, screen_only=True)
             self._partial = True
 
+    @interruptible
     @quiet
     def v2_playbook_on_handler_task_start(self, task: Task) -> None:
         """A handler is a task."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -240,6 +241,42 @@ def test_a_lab_that_is_half_made_cannot_be_changed(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(lab, "read", lambda name="": {"name": "kind", "cluster": None})
     with pytest.raises(PodlabError, match="The lab kind is half made. Finish it with ./lab up"):
         play.scale("deployment/web", 2, name="", namespace="", **NO)
+
+
+LOSES_CTRL_C = """
+import os, signal
+from ansible.plugins.callback import CallbackBase
+
+class Ends:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION, CALLBACK_TYPE, CALLBACK_NAME = 2.0, "aggregate", "loses"
+
+    def v2_playbook_on_task_start(self, task, is_conditional):
+        if task.get_name() == "Interrupted":
+            Ends()
+"""
+
+
+@pytest.mark.parametrize(("callback", "verbose"), [("podlab", ()), ("lesson", ("-v",))])
+def test_ctrl_c_is_not_lost(tmp_path: pathlib.Path, callback: str, verbose: tuple[str, ...]) -> None:
+    """In a destructor Python ignores it ("Exception ignored in"); the playbook ends all the same."""
+    (tmp_path / "loses.py").write_text(LOSES_CTRL_C)
+    file = tmp_path / "play.yml"
+    tasks = [{"name": name, "ansible.builtin.debug": {}} for name in ("Interrupted", "Never reached")]
+    file.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    done = ansible(
+        file,
+        *verbose,
+        ANSIBLE_STDOUT_CALLBACK=callback,
+        ANSIBLE_CALLBACK_PLUGINS=f"{ROOT / 'plugins' / 'callback'}:{tmp_path}",
+        ANSIBLE_CALLBACKS_ENABLED="loses",
+    )
+    assert "Exception ignored in" in done.stderr
+    assert done.returncode == 99
+    assert "Never reached" not in done.stdout
 
 
 def test_ctrl_c_is_the_childs_to_answer() -> None:
