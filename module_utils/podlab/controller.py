@@ -6,16 +6,20 @@ import functools
 import importlib.util
 import json
 import os
+import platform
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from .errors import PodlabError, Problem, refuse
+from .kube import cluster as clusters
 from .kube import gateway, manifests, objects, plan, schema, topology
 from .kube.cluster import Cluster
+from .kube.kind_types import Config
 from .kube.manifests import Manifest, Read, Source
 
 _SUFFIXES = (".yaml", ".yml", ".json")
+_ANY_SUBNET = "172.16.0.0/12"
 
 
 class Change(NamedTuple):
@@ -82,6 +86,17 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
 def _with_age(thing: Mapping[str, Any], created: Mapping[manifests.Key, str]) -> dict[str, Any]:
     metadata = {**thing["metadata"], "creationTimestamp": created[manifests.key(thing)]}
     return {**thing, "metadata": metadata}
+
+
+def unfit(config: Config, read: Iterable[Manifest]) -> list[Problem]:
+    """What of sound manifests does not fit a new lab of a sound config: everything that plan_lab would say of it."""
+    machine = platform.machine()
+    arch = clusters.ARCHITECTURES.get(machine, machine)
+    # Nothing is placed by the nodes' addresses.
+    cluster = clusters.build(config, config.name, _ANY_SUBNET, arch=arch)
+    known = list(read)
+    store = objects.merge(objects.empty(), [manifest.object for manifest in known])
+    return list(plan.plan(store, cluster, (), _reporter(known)).problems)
 
 
 def _reporter(read: Iterable[Manifest]) -> plan.Report:

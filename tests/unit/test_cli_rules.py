@@ -152,6 +152,29 @@ def test_every_error_at_once_with_its_place(here: pathlib.Path) -> None:
     assert f"{fault('bad.yaml', 'syntax.yaml', 'empty.yaml')}\n" == (GOLDEN / "bad.txt").read_text()
 
 
+@pytest.mark.parametrize(
+    ("metadata", "ports", "said"),
+    [
+        ({"name": 'a" -j ACCEPT'}, [{"port": 80}], "metadata.name: must be lower case letters, digits and '-'"),
+        ({"name": "a", "namespace": "b\nCOMMIT"}, [{"port": 80}], "metadata.namespace: must be lower case"),
+        ({"name": "a"}, [{"port": 80, "name": "x y"}], "spec.ports[0].name: must be lower case letters, digits"),
+        ({"name": "a"}, [{"port": 1}, {"port": 2, "name": "x"}], "spec.ports[0].name: is required when a Service has"),
+        ({"name": "a"}, [{"port": p, "name": "x"} for p in (1, 2)], "the port name 'x' is there twice, first at ports"),
+        (
+            {"name": "a"},
+            [{"port": 1, "name": name} for name in "xy"],
+            "spec.ports[1].port: port 1/TCP clashes with ports[0] of this Service",
+        ),
+    ],
+)  # fmt: skip
+def test_names_that_would_break_the_rules(
+    here: pathlib.Path, metadata: dict[str, str], ports: list[dict[str, Any]], said: str
+) -> None:
+    spec = {"clusterIP": "10.96.0.9", "ports": ports}
+    new = {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
+    assert said in fault(write(here, "new.yaml", new))
+
+
 # ---- nodes ----
 
 
@@ -195,6 +218,7 @@ HEAD = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfigurati
         ("detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: cbr0}\n", ["! -i cbr0 "]),
         ("detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: veth}\n", [r"! -i veth\+ "]),
         ("nodePortAddresses: [primary]\n", ["chain\" -d 172.18.0.3 -j KUBE-NODEPORTS"]),
+        ("nodePortAddresses: [primary]\nbindAddress: 203.0.113.7\n", ["chain\" -d 203.0.113.7 -j KUBE-NODEPORTS"]),
         ("nodePortAddresses: [203.0.113.0/24]\n", ["chain\" -d 203.0.113.7 -j KUBE-NODEPORTS"]),
         ("iptables: {masqueradeBit: 5}\n", ["--or-mark 0x00000020"]),
         ("iptables: {localhostNodePorts: false}\n", ["! -d 127.0.0.0/8 -j KUBE-NODEPORTS"]),
@@ -244,6 +268,13 @@ def test_liberal_conntrack_lets_invalid_packets_pass(run: Run, here: pathlib.Pat
             ["nodePortAddresses[0]: primary must be the only entry", "nodePortAddresses[1]: must be an address range"],
         ),
         (HEAD + "detectLocalMode: bridge\n", ["detectLocalMode: must be one of ClusterCIDR, NodeCIDR, "]),
+        (
+            HEAD + "bindAddress: a%b\ndetectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: 'b{r}'}\n",
+            [
+                "proxy.yaml:3: bindAddress: must be an IP address, not 'a%b'",
+                "proxy.yaml:5: detectLocal.bridgeInterface: must be part of an interface's name, at most 15 characters",
+            ],
+        ),
         (HEAD + "detectLocalMode: BridgeInterface\n", ["detectLocal.bridgeInterface: is missing. detect"]),
         (
             HEAD + "detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: fifteen-letters}\n",

@@ -82,6 +82,55 @@ def test_files_that_are_neither(
     assert err.startswith("a.yaml")
 
 
+SERVICES = """apiVersion: v1
+kind: Service
+metadata: {name: far}
+spec: {clusterIP: 10.96.1.1, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: dns}
+spec: {clusterIP: 10.0.0.10, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: out}
+spec: {type: NodePort, ports: [{port: 80, nodePort: 30080}]}
+"""
+
+
+def test_with_a_cluster_config_manifests_have_to_fit_it(here: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "services.yaml").write_text(f"{SERVICES}---\n{POD}  nodeSelector: {{disk: ssd}}\n")
+    (here / "cluster.yaml").write_text(f"{CONFIG}networking: {{serviceSubnet: 10.0.0.0/24}}\n")
+    assert validate.validate(["services.yaml", "cluster.yaml"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "services.yaml:4: Service/far: spec.clusterIP: must be in the service subnet 10.0.0.0/24, which 10.96.1.1 is "
+        "not. Choose another, or leave it out to be given one",
+        "services.yaml:9: Service/dns: spec.clusterIP: 10.0.0.10 is taken by the Service kube-system/kube-dns. "
+        "Choose another, or leave it out to be given one",
+        "services.yaml:21: Pod/a: spec.nodeSelector: no node of 2 can run the pod: kind-control-plane has no label "
+        "disk (nodeSelector disk=ssd); kind-worker has no label disk (nodeSelector disk=ssd). "
+        "Change nodeSelector or tolerations, or the labels of a node in the cluster config",
+        "3 errors",
+    ]
+    # Of two configs nobody knows which one is meant; without one the subnet is not known.
+    (here / "other.yaml").write_text(CONFIG)
+    assert validate.validate(["services.yaml", "cluster.yaml", "other.yaml"]) == 0
+    assert validate.validate(["services.yaml"]) == 0
+
+
+def test_what_does_not_fit_is_said_when_the_rest_is_sound(
+    here: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "all.yaml").write_text(f"{CONFIG}---\n{SERVICES.replace('10.0.0.10', '10.96.1.1')}")
+    assert validate.validate(["all.yaml"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "all.yaml:15: Service/dns: spec.clusterIP: 10.96.1.1 is taken by the Service default/far. "
+        "Choose another, or leave it out to be given one",
+        "1 error",
+    ]
+
+
 def test_bytes_that_are_no_text(here: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "a.yaml").write_bytes(b"\xff\xfe\x00")
     assert validate.validate(["a.yaml"]) == 1

@@ -8,6 +8,7 @@ import pytest
 
 from podlab.kube.nft import base_name, ruleset
 from podlab.kube.nft_model import Ruleset
+from podlab.kube.proxy import restore_text
 from podlab.kube.proxy_chains import Options, detector
 from podlab.kube.proxy_model import ProxyNode
 from support.services import NODE, OPTIONS, draining, endpoint, endpoint_slice, service
@@ -155,6 +156,12 @@ def test_sets_and_maps() -> None:
     }
 
 
+def test_node_ports_answer_everywhere_while_no_address_of_the_node_is_known() -> None:
+    rules = build([], node=ProxyNode("node-a", ("fd00::2",)))
+    assert "nodeport-ips" not in rules.containers
+    assert chain(rules, "services")[1].startswith("fib daddr type local ip daddr != 127.0.0.0/8 ")
+
+
 MANY = ProxyNode("node-a", ("172.18.0.2", "10.9.0.1", "127.0.0.1", "fd00::2"))
 
 
@@ -299,6 +306,26 @@ def test_source_ranges_work_without_endpoints_too(ranges: list[str], sources: st
     rules = build([web], [endpoint_slice(endpoints)])
     assert elements(rules, "firewall-ips") == {"198.51.100.7 . tcp . 80": ("goto firewall-x", "")}
     assert chain(rules, "firewall-x") == [f"ip saddr != {{ {sources} }} drop"]
+
+
+@pytest.mark.parametrize(
+    ("node", "inside"),
+    [
+        # only the node's address counts, the first; one that is not known is 127.0.0.1 to kube-proxy
+        (ProxyNode("node-a", ("172.18.0.2", "203.0.113.9")), False),
+        (ProxyNode("node-a", ("fd00::2", "203.0.113.9")), True),
+        (ProxyNode("node-a"), False),
+        (ProxyNode("node-a"), True),
+    ],
+)
+def test_which_address_of_the_node_may_be_in_a_source_range(node: ProxyNode, inside: bool) -> None:
+    ranges = ["203.0.113.0/25"] if node.addresses or not inside else ["127.0.0.0/8"]
+    web = service(type="LoadBalancer", loadBalancerSourceRanges=ranges, **OUTSIDE)
+    slices = [endpoint_slice([THERE])]
+    sources = f"{{ {ranges[0]}{', 198.51.100.7' if inside else ''} }}"
+    assert chain(build([web], slices, node=node), "firewall-x") == [f"ip saddr != {sources} drop"]
+    allowed = [line for line in restore_text([web], slices, node, OPTIONS).text().splitlines() if " -s 198.51." in line]
+    assert len(allowed) == inside
 
 
 def test_affinity() -> None:

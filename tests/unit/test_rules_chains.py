@@ -289,6 +289,13 @@ def test_a_service_of_two_families_has_its_own_address_in_each() -> None:
     assert "-d fd00:172:30::41 " in six and "172.30" not in six
 
 
+def labelled(label: str) -> dict[str, Any]:
+    """A slice that would count, with a label for which kube-proxy does not even ask."""
+    made = endpoint_slice([HERE], [{"name": "p80", "port": 80}], "svc1", "ns1")
+    made["metadata"]["labels"][f"service.kubernetes.io/{label}"] = ""
+    return made
+
+
 def test_slices_that_do_not_count() -> None:
     own = service("svc1", "172.30.0.41", [{"name": "p80", "port": 80}], "ns1")
     right = [{"name": "p80", "port": 80, "protocol": None}]
@@ -301,6 +308,7 @@ def test_slices_that_do_not_count() -> None:
         endpoint_slice([HERE], right, "svc1", "ns2"),
         endpoint_slice([HERE], right, "svc1", "ns1", "IPv6"),
         {**endpoint_slice([HERE], right), "metadata": {"name": "no-labels", "namespace": "ns1"}},
+        *(labelled(label) for label in ("service-proxy-name", "headless")),
         endpoint_slice([THERE], right, "svc1", "ns1"),
     ]
     assert _own(restore_text([own], slices, NODE, PLAIN).text()) == _own(expected("*nat\n" + TWO))

@@ -204,12 +204,14 @@ def test_the_health_check_port_is_there_once_per_port_and_always_tcp() -> None:
     assert all(line.endswith("-m tcp -p tcp --dport 9 -j ACCEPT") for line in found)
 
 
-@pytest.mark.parametrize("kind", ["ExternalName", "headless", "no address", "of another proxy"])
+@pytest.mark.parametrize("kind", ["ExternalName", "headless", "no address", "of another proxy", "said to be headless"])
 def test_services_that_have_no_rules(kind: str) -> None:
     spec: dict[str, Any] = {"type": "ExternalName"} if kind == "ExternalName" else {}
     own = service("svc1", {"headless": "None", "no address": ""}.get(kind, "172.30.0.41"), PORTS, "ns1", **spec)
     if kind == "of another proxy":
         own["metadata"]["labels"] = {"service.kubernetes.io/service-proxy-name": "another"}
+    if kind == "said to be headless":
+        own["metadata"]["labels"] = {"service.kubernetes.io/headless": ""}
     slices = [endpoint_slice([REMOTE], PORTS, "svc1", "ns1")]
     assert normal_form(restore_text([own], slices, NODE, Options(random_fully=False)).text()) == normal_form(
         expected("")

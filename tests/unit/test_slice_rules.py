@@ -36,6 +36,8 @@ def labelled(**labels: str) -> dict[str, Any]:
         {"endpoints": [{"addresses": ["10.0.0.1"]}]},
         {"endpoints": [{"addresses": ["10.0.0.1"], "hostname": "db-0", "zone": "a", "nodeName": "w1",
                         "hints": {"forZones": [{"name": "a"}], "forNodes": [{"name": "w1"}]}}]},
+        # that the names are missing the schema says
+        {"endpoints": [{"addresses": ["10.0.0.1"], "hints": {"forZones": [{}, {}]}}]},
         {"ports": [{"port": 80}, {"name": "dns", "port": 53, "protocol": "UDP", "appProtocol": "a.example/dns"}]},
         {"endpoints": [{"addresses": [f"10.0.{n // 250}.{n % 250}"]} for n in range(1000)]},
     ],

@@ -107,7 +107,7 @@ def _from_files(asked: Asked) -> list[View]:
     for warning in objects.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     chosen = proxy_objects.pick_node(objects.nodes, asked.node)
-    node = proxy_objects.proxy_node(chosen)
+    node = proxy_config.bound(config, proxy_objects.proxy_node(chosen))
     family = asked.family or (family_of(node.addresses[0]) if node.addresses else "ipv4")
     options = proxy_config.options(config, node, proxy_objects.pod_cidrs(chosen), family, asked.features)
     options = options._replace(service_cidrs=objects.service_cidrs)

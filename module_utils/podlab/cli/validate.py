@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import yaml
 
-from ..controller import definitions
+from ..controller import definitions, unfit
 from ..errors import PodlabError, Problem
 from ..kube import kindconfig, manifests
+from ..kube.kind_types import Config
 from . import lab
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -88,14 +89,18 @@ def _files(name: str) -> list[tuple[str, pathlib.Path | None]]:
 
 
 def check(texts: Iterable[Text]) -> dict[str, Found]:
-    """What each file holds and what is wrong with it, also across files (the same object twice)."""
+    """What each file holds and what is wrong with it, also across files: the same object twice, and when there is one
+    config and nothing else is wrong, what of the manifests does not fit a lab of it."""
     clusters: dict[str, int] = {}
     problems: dict[str, list[Problem]] = {}
     sources = []
+    loaded: list[Config | None] = []
     for text in texts:
         configs, rest = split(text.text)
         clusters[text.file] = len(configs)
-        problems[text.file] = [problem for config in configs for problem in _config(config, text.file)]
+        read_here = [_config(config, text.file) for config in configs]
+        loaded += [config for config, _ in read_here]
+        problems[text.file] = [problem for _, found in read_here for problem in found]
         if not text.text.strip() or not (configs or rest.strip()):
             problems[text.file].append(Problem("", "there is nothing in it", "", text.file))
         sources.append(manifests.Source(text.file, rest))
@@ -107,6 +112,9 @@ def check(texts: Iterable[Text]) -> dict[str, Found]:
     absent = (problem._replace(level="warning") for problem in manifests.missing_namespaces(read.manifests, ()))
     for problem in (*read.problems, *absent):
         problems[problem.file].append(problem)
+    if len(loaded) == 1 and loaded[0] and not any(p.level == "error" for found in problems.values() for p in found):
+        for problem in unfit(loaded[0], read.manifests):
+            problems[problem.file].append(problem)
     for file in clusters:
         if not (clusters[file] or objects[file] or problems[file]):
             problems[file].append(Problem("", "there is no object in it", "", file))
@@ -116,11 +124,11 @@ def check(texts: Iterable[Text]) -> dict[str, Found]:
     }
 
 
-def _config(text: str, file: str) -> list[Problem]:
+def _config(text: str, file: str) -> tuple[Config | None, list[Problem]]:
     try:
-        return kindconfig.load(text, file)[1]
+        return kindconfig.load(text, file)
     except PodlabError as error:
-        return list(error.problems) or [Problem("", error.message, "", file)]
+        return None, list(error.problems) or [Problem("", error.message, "", file)]
 
 
 def split(text: str) -> tuple[list[str], str]:

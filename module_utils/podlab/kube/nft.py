@@ -19,6 +19,7 @@ from .proxy_model import (
     Object,
     ProxyNode,
     ServicePort,
+    allowed_sources,
     choose,
     endpoints_by_port,
     family_of,
@@ -126,11 +127,12 @@ def detector_words(local: str, ip: str) -> tuple[str, str]:
 def nodeport_ips(options: Options, node: ProxyNode) -> list[str] | None:
     """The addresses that NodePorts answer on; None: every address of the node.
 
-    Without nodeport_addresses only the node's primary address, unlike in iptables mode. Never loopback.
+    Without nodeport_addresses only the node's primary address, unlike in iptables mode; every one while that is not
+    known. Never loopback.
     """
     own = [address for address in node.addresses if family_of(address) == options.family]
     if not options.nodeport_addresses:
-        return own[:1]
+        return own[:1] or None
     cidrs = [ipaddress.ip_network(cidr, strict=False) for cidr in options.nodeport_addresses]
     cidrs = [cidr for cidr in cidrs if f"ipv{cidr.version}" == options.family]
     if not cidrs or any(cidr.prefixlen == 0 for cidr in cidrs):
@@ -309,10 +311,7 @@ class _ServicePort:
             rule(chain, f"goto {self.local_chain if self.port.external_local else self.cluster_chain}")
 
     def _firewall(self) -> None:
-        sources = list(self.port.source_ranges)
-        own = [ipaddress.ip_address(address) for address in self.node.addresses]
-        if any(address in ipaddress.ip_network(source) for source in sources for address in own):
-            sources += self.port.load_balancer_ips
+        sources = allowed_sources(self.port, self.node, self.options.family)
         self.rules.rule(self.firewall_chain, f"{self.ip} saddr != {{ {', '.join(sources)} }} drop")
 
     def _spread(self, chain: str, endpoints: Sequence[Endpoint]) -> None:

@@ -7,13 +7,22 @@ Source: Kubernetes pkg/proxy/iptables/proxier.go, syncProxyRules.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import proxy_chains as chains
 from .iptables_save import Tables, saved_form
-from .proxy_model import Chosen, Endpoint, Object, ProxyNode, ServicePort, choose, endpoints_by_port, service_ports
+from .proxy_model import (
+    Chosen,
+    Endpoint,
+    Object,
+    ProxyNode,
+    ServicePort,
+    allowed_sources,
+    choose,
+    endpoints_by_port,
+    service_ports,
+)
 
 LARGE_CLUSTER_ENDPOINTS = 1000
 
@@ -285,18 +294,10 @@ def _external(rules: RuleSet, work: _Work) -> None:
 
 
 def _firewall(rules: RuleSet, work: _Work) -> None:
-    ranges = list(work.port.source_ranges)
-    own = work.node.address(work.options.family)
-    if own and any(_holds(source, own) for source in ranges):
-        ranges += work.port.load_balancer_ips
-    for source in ranges:
+    for source in allowed_sources(work.port, work.node, work.options.family):
         rules.add("nat", work.fw, f"{_says(' loadbalancer IP')} -s {source} -j {{ext}}", work.values)
     last = '-m comment --comment "other traffic to {n} will be dropped by KUBE-PROXY-FIREWALL"'
     rules.add("nat", work.fw, last, work.values)
-
-
-def _holds(network: str, address: str) -> bool:
-    return ipaddress.ip_address(address) in ipaddress.ip_network(network)
 
 
 def _spread(rules: RuleSet, work: _Work, chain: str, endpoints: Sequence[Endpoint], seps: Mapping[str, str]) -> None:

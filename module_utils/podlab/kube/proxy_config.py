@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from ..errors import PodlabError, Problem, refuse
 from . import schema
+from .addresses import ip_fault
 from .manifests import Source
 from .proxy_chains import COUNTERS, Options, detector
-from .proxy_model import ProxyNode, clean_range, family_of
+from .proxy_model import ProxyNode, clean_ip, clean_range, family_of
 from .proxy_shapes import CONFIG_KIND, CONFIG_VERSION, SHAPES
 from .schema import Finding, show
 from .yamltree import load_documents, path_text
@@ -31,6 +32,8 @@ _LOCAL_MODES = {
     "InterfaceNamePrefix": ("interfaceNamePrefix", 14),
 }
 _DEFAULT_BIT = 14
+# Of what an interface's name may hold, what is one plain word of a rule.
+_INTERFACE = re.compile(r"[A-Za-z0-9_.@][A-Za-z0-9_.@:~=%#+-]*")
 
 
 class Config(NamedTuple):
@@ -45,6 +48,7 @@ class Config(NamedTuple):
     masquerade_bit: int = _DEFAULT_BIT
     localhost_nodeports: bool = True
     tcp_be_liberal: bool = False
+    bind_address: str = ""
 
 
 def read(source: Source, mode: str = "") -> Config:
@@ -84,6 +88,8 @@ def _check(data: Mapping[str, Any]) -> Iterator[Finding]:
         if not 0 <= bit <= 31:
             yield Finding((section, "masqueradeBit"), f"must be from 0 to 31, not {bit}")
     yield from _cluster_cidr(data.get("clusterCIDR", ""))
+    if data.get("bindAddress") and ip_fault(data["bindAddress"], special=True):
+        yield Finding(("bindAddress",), ip_fault(data["bindAddress"], special=True))
     addresses = data.get("nodePortAddresses") or []
     for index, text in enumerate(addresses):
         if text == PRIMARY and len(addresses) > 1:
@@ -96,7 +102,7 @@ def _check(data: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding((name,), f"must be one of {', '.join(words)}, not {show(data[name])}")
     name, longest = _LOCAL_MODES.get(data.get("detectLocalMode", ""), ("", 0))
     value = (data.get("detectLocal") or {}).get(name, "")
-    if name and not (re.fullmatch(r"[^\s/\"]+", value) and len(value) <= longest):
+    if name and not (_INTERFACE.fullmatch(value) and len(value) <= longest):
         message = f"must be part of an interface's name, at most {longest} characters, not {show(value)}"
         remedy = f"detectLocalMode {data['detectLocalMode']} needs it"
         yield Finding(("detectLocal", name), message if value else "is missing", remedy)
@@ -134,7 +140,16 @@ def _config(data: Mapping[str, Any], mode: str) -> Config:
         masquerade_bit=masquerade.get("masqueradeBit", _DEFAULT_BIT),
         localhost_nodeports=(data.get("iptables") or {}).get("localhostNodePorts", True),
         tcp_be_liberal=(data.get("conntrack") or {}).get("tcpBeLiberal", False),
+        bind_address=clean_ip(data["bindAddress"]) if data.get("bindAddress") else "",
     )
+
+
+def bound(config: Config, node: ProxyNode) -> ProxyNode:
+    """The node as kube-proxy sees it: bindAddress, unless it means all addresses, is the node's first one."""
+    own = config.bind_address
+    if own in ("", "0.0.0.0", "::"):
+        return node
+    return node._replace(addresses=tuple(dict.fromkeys((own, *node.addresses))))
 
 
 def options(

@@ -14,8 +14,10 @@ Object = Mapping[str, Any]
 
 DEFAULT_AFFINITY_SECONDS = 10800
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
-# Another proxy than kube-proxy serves a Service that has it.
-PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
+# kube-proxy asks for Services and EndpointSlices that have neither: another proxy serves them, or they need none.
+LEFT_OUT_LABELS = ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless")
+# What kube-proxy takes as the node's address while it does not know one.
+_UNKNOWN_ADDRESS = {"ipv4": "127.0.0.1", "ipv6": "::1"}
 
 
 class ProxyNode(NamedTuple):
@@ -128,6 +130,19 @@ def _of_family(texts: Iterable[str], family: str) -> tuple[str, ...]:
     return tuple(text for text in texts if family_of(text) == family)
 
 
+def allowed_sources(port: ServicePort, node: ProxyNode, family: str) -> list[str]:
+    """Who may send to the load balancer's addresses of a Service with source ranges: these, and on a node in one of
+    them the addresses themselves, which are the source when the node sends to its own."""
+    own = ipaddress.ip_address(node.address(family) or _UNKNOWN_ADDRESS[family])
+    inside = any(own in ipaddress.ip_network(source) for source in port.source_ranges)
+    return [*port.source_ranges, *(port.load_balancer_ips if inside else ())]
+
+
+def _left_out(metadata: Object) -> bool:
+    labels = metadata.get("labels") or {}
+    return any(label in labels for label in LEFT_OUT_LABELS)
+
+
 def service_ports(services: Iterable[Object], family: str = "ipv4") -> list[ServicePort]:
     """One entry per port of every Service that has a cluster address of the family, in the order given."""
     return [port for service in services for port in _ports_of(service, family)]
@@ -138,7 +153,7 @@ def _ports_of(service: Object, family: str) -> Iterable[ServicePort]:
     cluster_ip = _cluster_ip(spec, family)
     if spec.get("type") == "ExternalName" or not cluster_ip:
         return
-    if PROXY_NAME_LABEL in (service["metadata"].get("labels") or {}):
+    if _left_out(service["metadata"]):
         return
     kind = spec.get("type") or "ClusterIP"
     external_ips = _of_family(map(clean_ip, spec.get("externalIPs") or ()), family)
@@ -200,7 +215,7 @@ def endpoints_by_port(
     for item in slices:
         metadata = item["metadata"]
         service = (metadata.get("labels") or {}).get(SERVICE_NAME_LABEL)
-        if (item.get("addressType") or "IPv4") != wanted or not service:
+        if (item.get("addressType") or "IPv4") != wanted or not service or _left_out(metadata):
             continue
         key = f"{metadata.get('namespace') or 'default'}/{service}"
         for port in item.get("ports") or ():

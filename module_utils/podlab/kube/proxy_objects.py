@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import PodlabError, Problem, refuse
-from . import schema
+from . import names, schema, service_rules
+from .field_checks import named
 from .manifests import Manifest, Source
 from .proxy_model import SERVICE_NAME_LABEL, Object, ProxyNode, clean_ip, clean_range, family_of
 from .proxy_shapes import KINDS, SHAPES
@@ -130,7 +131,10 @@ def _add(found: dict[tuple[str, str, str], Manifest], manifest: Manifest, proble
 
 
 def _service(service: Object) -> Iterator[Finding]:
-    spec = service.get("spec") or {}
+    metadata, spec = service.get("metadata") or {}, service.get("spec") or {}
+    # They are words of rules: what breaks out of a comment would be a rule of its own.
+    for key in ("name", "namespace"):
+        yield from named(metadata, key, names.label_fault, ("metadata",))
     for name in ("clusterIPs", "externalIPs"):
         yield from _all(spec.get(name), ("spec", name), _address, headless=name == "clusterIPs")
     yield from _address(spec.get("clusterIP") or "None", ("spec", "clusterIP"), headless=True)
@@ -138,6 +142,7 @@ def _service(service: Object) -> Iterator[Finding]:
     for index, ingress in enumerate(((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()):
         if ingress.get("ip"):
             yield from _address(ingress["ip"], ("status", "loadBalancer", "ingress", index, "ip"))
+    yield from service_rules.distinct(spec.get("ports") or [], ("spec", "ports"))
     for index, port in enumerate(spec.get("ports") or ()):
         where: Path = ("spec", "ports", index)
         yield from _port(port.get("port", 1), (*where, "port"), 1)

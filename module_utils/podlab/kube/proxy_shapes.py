@@ -117,8 +117,8 @@ SHAPES: dict[str, Shape] = {
             udpTimeout=_ANY,
             udpStreamTimeout=_ANY,
         ),
-        # Known to kube-proxy and without a bearing on its rules.
         bindAddress=_TEXT,
+        # Known to kube-proxy and without a bearing on its rules.
         bindAddressHardFail=_FLAG,
         clientConnection=_map(),
         configSyncPeriod=_ANY,

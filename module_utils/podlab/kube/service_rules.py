@@ -5,7 +5,7 @@ Source: k8s pkg/apis/core/validation/validation.go (ValidateService, ValidateLoa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from . import container_checks, names, node_ports
@@ -169,11 +169,9 @@ def _ports(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     here = (*path, "ports")
     if not ports and spec.get("clusterIP") != HEADLESS and kind_of(spec) != "ExternalName":
         yield Finding(here, "must have at least one port, unless clusterIP is None")
-    yield from unique(ports, "name", "port", here)
+    yield from distinct(ports, here)
     for index, port in enumerate(ports):
         where = (*here, index)
-        if len(ports) > 1 and not port.get("name"):
-            yield Finding((*where, "name"), "is required when a Service has more than one port")
         yield from port_number(port, "port", where)
         yield from one_of(port, "protocol", container_checks.PROTOCOLS, where)
         target = port.get("targetPort")
@@ -185,8 +183,17 @@ def _ports(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         yield from _node_port_of(port, kind_of(spec), where)
         if kind_of(spec) == "LoadBalancer" and port.get("port") == _KUBELET_PORT:
             yield Finding((*where, "port"), f"must not be {_KUBELET_PORT} for type LoadBalancer: it is kubelet's")
-    yield from _clashes(ports, "port", "port", here)
-    yield from _clashes(ports, "nodePort", "node port", here)
+
+
+def distinct(ports: Sequence[Mapping[str, Any]], path: Path) -> Iterator[Finding]:
+    """What tells the ports of a Service from each other: their names, and number and protocol."""
+    # An empty name is none.
+    yield from unique([{"name": port["name"]} if port.get("name") else {} for port in ports], "name", "port", path)
+    for index, port in enumerate(ports):
+        if len(ports) > 1 and not port.get("name"):
+            yield Finding((*path, index, "name"), "is required when a Service has more than one port")
+    yield from _clashes(ports, "port", "port", path)
+    yield from _clashes(ports, "nodePort", "node port", path)
 
 
 def _node_port_of(port: Mapping[str, Any], kind: str, path: Path) -> Iterator[Finding]:
@@ -205,7 +212,7 @@ def _node_port(number: int, path: Path) -> Iterator[Finding]:
         yield Finding(path, f"must be in the range {first}-{last}, not {number}", remedy)
 
 
-def _clashes(ports: list[Any], key: str, noun: str, path: Path) -> Iterator[Finding]:
+def _clashes(ports: Sequence[Mapping[str, Any]], key: str, noun: str, path: Path) -> Iterator[Finding]:
     """A number and a protocol may stand in a Service once."""
     seen: dict[tuple[Any, str], int] = {}
     for index, port in enumerate(ports):

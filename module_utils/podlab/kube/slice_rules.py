@@ -90,9 +90,10 @@ def _hints(hints: Sequence[Mapping[str, Any]], fault_of: Any, path: Path) -> Ite
     seen: set[Any] = set()
     for index, hint in enumerate(hints):
         yield from named(hint, "name", fault_of, (*path, index))
-        if hint.get("name") in seen:
-            yield Finding((*path, index, "name"), f"{show(hint['name'])} is there twice", "Remove one of them")
-        seen.add(hint.get("name"))
+        name = hint.get("name")
+        if name and name in seen:
+            yield Finding((*path, index, "name"), f"{show(name)} is there twice", "Remove one of them")
+        seen.add(name)
 
 
 def _ports(ports: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
