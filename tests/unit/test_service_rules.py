@@ -19,7 +19,8 @@ def found(spec: dict[str, Any], status: dict[str, Any] | None = None) -> list[tu
 
 ACCEPTED = [
     {"ports": PORTS},
-    {"ports": [{"port": 80, "name": ""}]},
+    {"ports": [{"port": 80, "name": "", "targetPort": 0}]},
+    {"ports": PORTS, "clusterIP": "10.096.0.007"},
     {"ports": PORTS, "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"]},
     {"clusterIP": "None"},
     {"clusterIP": "None", "type": "ClusterIP", "ports": PORTS},

@@ -81,6 +81,13 @@ def test_two_want_the_same():
     assert faults == {"default/b": "10.96.5.5 is taken by the Service default/a"}
 
 
+def test_zeros_in_front_are_decimal():
+    one, other = service("a", clusterIP="10.096.0.008"), service("b", clusterIP="10.96.0.8")
+    found, faults = given_to(one, other)
+    assert found == {"default/a": "10.96.0.8"}
+    assert list(faults) == ["default/b"] == list(services.clashes([one, other]))
+
+
 def test_kube_dns_elsewhere_is_refused():
     faults = given_to(service("kube-dns", "kube-system", clusterIP="10.96.9.9"))[1]
     assert faults == {"kube-system/kube-dns": "must be 10.96.0.10, which is kept for this Service, not 10.96.9.9"}

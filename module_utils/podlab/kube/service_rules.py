@@ -79,7 +79,7 @@ def _cluster_ip(spec: Mapping[str, Any]) -> Iterator[Finding]:
             if spec.get(key):
                 yield Finding((*_SPEC, key), "is not for type ExternalName, which has no address", "Remove it")
         return
-    if address and address != HEADLESS and names.ip_fault(address):
+    if address and address != HEADLESS and ip_fault(address, special=True):
         yield Finding((*_SPEC, "clusterIP"), f"must be an IP address or None, not {show(address)}")
     if address == HEADLESS and kind in node_ports.TYPES:
         yield Finding((*_SPEC, "clusterIP"), f"must not be None for type {kind}", "Remove it, or the type")
@@ -175,8 +175,9 @@ def _ports(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         yield from port_number(port, "port", where)
         yield from one_of(port, "protocol", container_checks.PROTOCOLS, where)
         target = port.get("targetPort")
+        # 0 and the empty text stand for the port's own number.
         if isinstance(target, int):
-            yield from port_number(port, "targetPort", where)
+            yield from port_number(port, "targetPort", where) if target else ()
         else:
             yield from named(port, "targetPort", names.port_name_fault, where)
         yield from named(port, "appProtocol", names.key_fault, where)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import names
+from .proxy_model import clean_ip
 
 HEADLESS = "None"
 REMEDY = "Choose another, or leave it out to be given one"
@@ -51,7 +52,7 @@ def allocate(
             if fault:
                 faults[name] = fault
             else:
-                given[name] = str(ipaddress.IPv4Address(address))
+                given[name] = clean_ip(address)
                 owners[given[name]] = name
     for name in sorted(name for name in pending if name not in given):
         address = _free(name, network, owners)
@@ -71,10 +72,18 @@ def clashes(services: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         spec = service.get("spec") or {}
         address = spec.get("clusterIP")
         if address and address != HEADLESS and spec.get("type") != "ExternalName":
-            owner = owners.setdefault(address, full_name(service))
+            owner = owners.setdefault(_clean(address), full_name(service))
             if owner != full_name(service):
                 faults[full_name(service)] = _taken(address, owner)
     return faults
+
+
+def _clean(address: str) -> str:
+    """The address without leading zeros; one that is none as it is."""
+    try:
+        return clean_ip(address)
+    except ValueError:
+        return address
 
 
 def _taken(address: str, owner: str) -> str:
@@ -83,7 +92,7 @@ def _taken(address: str, owner: str) -> str:
 
 def _static_fault(name: str, address: str, network: ipaddress.IPv4Network, owners: Mapping[str, str]) -> str:
     try:
-        number = ipaddress.IPv4Address(address)
+        number = ipaddress.IPv4Address(clean_ip(address))
     except ValueError:
         return f"must be an IPv4 address of the service subnet {network}, not {address}"
     if number not in network:

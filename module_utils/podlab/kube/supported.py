@@ -159,7 +159,8 @@ _SERVICE_SPEC = {
     "loadBalancerSourceRanges": YES,
     "publishNotReadyAddresses": YES,
     "ipFamilies": only(["IPv4"]),
-    "ipFamilyPolicy": only("SingleStack"),
+    # A cluster of one family gives one address to a Service that prefers two.
+    "ipFamilyPolicy": only("SingleStack", "PreferDualStack"),
 }
 
 SPECS: Mapping[str, Any] = {
