@@ -192,10 +192,10 @@ def menu_lines() -> str:
 
 def service_rows() -> str:
     """What a client of each kind of Service sees, as tests/kernel/test_service_behaviour.py measures it."""
-    from support.service_rows import KINDS
+    from support.service_option_rows import EVERY_KIND
 
     found = []
-    for kind in KINDS:
+    for kind in EVERY_KIND:
         for number, row in enumerate(kind.rows):
             ipv6 = f"; IPv6: {row.ipv6}" if row.ipv6 else ""
             head = ("", "") if number else (kind.name, ", ".join(kind.endpoints) or "none")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from podlab.kube.proxy_model import SERVICE_NAME_LABEL
-from support.service_rows import BALANCER, CLUSTER_IP, EXTERNAL, KINDS, LOCALHOST, NODE_PORT, Kind
+from podlab.service_plan import ServicePlan
+from podlab.service_request import request as service_request
+from support.service_option_rows import EVERY_KIND
+from support.service_rows import BALANCER, CLUSTER_IP, EXTERNAL, LOCALHOST, NO_ZONES, NODE_PORT, POD, Kind
 from support.service_topology import ADDRESSES, NODES, POD_CIDR, POD_SUBNET
 
 ZONES = {"node-a": "zone-a", "node-b": "zone-b"}
@@ -14,23 +17,26 @@ _SUBNETS = {
     "ipv4": {CLUSTER_IP: "10.96.0.{}", EXTERNAL: "192.0.2.{}", BALANCER: "203.0.113.{}", LOCALHOST: "127.0.0.1"},
     "ipv6": {CLUSTER_IP: "fd00:10:96::{}", EXTERNAL: "2001:db8:1::{}", BALANCER: "2001:db8:2::{}", LOCALHOST: "::1"},
 }
+# Addresses of endpoints that no pod has, for "999 unready".
+_UNUSED = {"ipv4": "10.244.{}.{}", "ipv6": "fd00:10:244:{}::{}"}
 
 
-_NUMBERS = {kind.name: number for number, kind in enumerate(KINDS)}
+_NUMBERS = {kind.name: number for number, kind in enumerate(EVERY_KIND)}
 
 
 def _number(kind: Kind) -> int:
-    """What its addresses end with; a kind of a test's own has the name of one of KINDS."""
+    """What its addresses end with; a kind of a test's own has the name of one of EVERY_KIND."""
     return _NUMBERS[kind.name]
 
 
-def variations() -> list[tuple[Mapping[str, Any], list[Kind]]]:
-    """The kinds by the options of kube-proxy that they need."""
-    found: list[tuple[Mapping[str, Any], list[Kind]]] = []
-    for kind in KINDS:
-        same = next((kinds for proxy, kinds in found if proxy == kind.proxy), None)
+def variations() -> list[list[Kind]]:
+    """The kinds by what they need of kube-proxy and of the lab."""
+    found: list[list[Kind]] = []
+    for kind in EVERY_KIND:
+        needs = kind.proxy, kind.setting
+        same = next((kinds for kinds in found if (kinds[0].proxy, kinds[0].setting) == needs), None)
         if same is None:
-            found.append((kind.proxy, same := []))
+            found.append(same := [])
         same.append(kind)
     return found
 
@@ -44,8 +50,11 @@ def address(kind: Kind, target: str, family: str) -> tuple[str, int, str]:
     number = int(name) if name.isdigit() else port["port"]
     if where.startswith(NODE_PORT):
         number = _node_port(kind, index)
-    place = where.removeprefix(f"{NODE_PORT} ")
-    ip = ADDRESSES[family][place] if place in NODES else _SUBNETS[family][where].format(10 + _number(kind))
+    elif where.startswith(POD):
+        number = port["targetPort"]
+    place = where.removeprefix(f"{NODE_PORT} ").removeprefix(f"{POD} ")
+    known = ADDRESSES[family]
+    ip = known[place] if place in known else _SUBNETS[family][where].format(10 + _number(kind))
     return ip, number, port.get("protocol", "TCP")
 
 
@@ -78,7 +87,7 @@ def service(kind: Kind, family: str) -> dict[str, Any]:
         for index, port in enumerate(kind.ports)
     ]
     made: dict[str, Any] = {
-        "metadata": {"name": _name(kind), "namespace": "default"},
+        "metadata": {"name": service_name(kind), "namespace": "default"},
         "spec": {"clusterIP": address(kind, CLUSTER_IP, family)[0], "ports": ports, **own},
     }
     if own.get("type") == "LoadBalancer":
@@ -86,16 +95,21 @@ def service(kind: Kind, family: str) -> dict[str, Any]:
     return made
 
 
-def _name(kind: Kind) -> str:
+def service_name(kind: Kind) -> str:
+    """Name of the Service of a kind."""
     return f"kind{_number(kind)}"
 
 
 def endpoint_slice(kind: Kind, family: str) -> dict[str, Any]:
     """The EndpointSlice of a kind."""
     return {
-        "metadata": {"name": f"{_name(kind)}-x", "namespace": "default", "labels": {SERVICE_NAME_LABEL: _name(kind)}},
+        "metadata": {
+            "name": f"{service_name(kind)}-x",
+            "namespace": "default",
+            "labels": {SERVICE_NAME_LABEL: service_name(kind)},
+        },
         "addressType": family.replace("ip", "IP"),
-        "endpoints": [_endpoint(words, family) for words in kind.endpoints],
+        "endpoints": [made for words in kind.endpoints for made in _endpoints(words, family)],
         "ports": [
             {"name": port.get("name", ""), "port": port["targetPort"], "protocol": port.get("protocol", "TCP")}
             for port in kind.ports
@@ -110,9 +124,18 @@ _CONDITIONS = {
 }
 
 
-def _endpoint(words: str, family: str) -> dict[str, Any]:
-    """An endpoint from "a1", "a1 unready", "a1 zone-b" or "a1 for-node-b"."""
+def _endpoints(words: str, family: str) -> Iterator[dict[str, Any]]:
+    """An endpoint from "a1", "a1 unready", "a1 zone-b" or "a1 for-node-b"; so many with no pod from "999 unready"."""
     place, _, word = words.partition(" ")
+    if place.isdigit():
+        for number in range(int(place)):
+            address = _UNUSED[family].format(100 + number // 250, 1 + number % 250)
+            yield {"addresses": [address], "nodeName": "node-b", "conditions": _CONDITIONS[word]}
+    else:
+        yield _endpoint(place, word, family)
+
+
+def _endpoint(place: str, word: str, family: str) -> dict[str, Any]:
     node = place if place in NODES else next(node for node, pods in NODES.items() if place in pods)
     made: dict[str, Any] = {
         "addresses": [ADDRESSES[family][place]],
@@ -129,8 +152,9 @@ def _endpoint(words: str, family: str) -> dict[str, Any]:
 def module_args(
     kinds: Iterable[Kind], family: str, mode: str = "iptables", backend: str = "", **more: Any
 ) -> dict[str, Any]:
-    """Options of podlab_service for these kinds, which need the same options of kube-proxy."""
+    """Options of podlab_service for these kinds, which need the same of kube-proxy and of the lab."""
     kinds = list(kinds)
+    zones = {} if kinds and kinds[0].setting == NO_ZONES else ZONES
     cidrs = {f"cidr of {node}": cidr for node, cidr in POD_CIDR[family].items()}
     proxy = _filled(kinds[0].proxy, _words(kinds[0], family, cidrs)) if kinds else {}
     cluster = {
@@ -139,8 +163,7 @@ def module_args(
         "ip_family": family,
         "kube_proxy_mode": mode,
         "nodes": [
-            {"name": node, "address": ADDRESSES[family][node], "labels": {"topology.kubernetes.io/zone": ZONES[node]}}
-            for node in NODES
+            {"name": node, "address": ADDRESSES[family][node], "labels": _labels(zones.get(node))} for node in NODES
         ],
     }
     return {
@@ -151,6 +174,17 @@ def module_args(
         "proxy": {**proxy, **({"backend": backend} if backend else {})},
         **more,
     }
+
+
+def program_without_detector(args: Mapping[str, Any]) -> None:
+    """What podlab_service would do with these options if it had one for no local detector: a lab always has one."""
+    asked = service_request({"pods": [], "dns_dir": None, "state_file": None, "state": "present", **args})
+    plan = ServicePlan(asked._replace(options=asked.options._replace(local="", not_local="")), check_mode=False)
+    plan.apply_all(plan.items())
+
+
+def _labels(zone: str | None) -> dict[str, str]:
+    return {"topology.kubernetes.io/zone": zone} if zone else {}
 
 
 def name_of(seen: str, asker: str, family: str) -> str:
