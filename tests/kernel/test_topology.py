@@ -141,6 +141,13 @@ def test_every_problem_before_the_kernel_is_touched(run_module: Run) -> None:
     assert not os.path.exists("/run/netns")
 
 
+def test_a_link_that_goes_by_itself_is_cleared_away_all_the_same() -> None:
+    with Netlink() as socket:
+        socket.clear_link("gone")
+        with pytest.raises(OSError, match="delete link lo"):
+            socket.clear_link("lo")
+
+
 def test_a_dummy_where_the_kernel_has_some_and_where_it_has_none(run_module: Run) -> None:
     with Netlink() as socket:
         try:

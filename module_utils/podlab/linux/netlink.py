@@ -7,6 +7,7 @@ Sources: netlink(7), rtnetlink(7), Documentation/userspace-api/netlink/intro.rst
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Mapping
@@ -154,6 +155,14 @@ class Netlink(Wire):
         self.request(nl.RTM_DELLINK, nl.ACK, _ifinfo(self.index(dev)), f"delete link {dev}")
 
     # --- addresses, routes, neighbours ---
+
+    def clear_link(self, name: str) -> None:
+        """Delete a link that may go by itself meanwhile: a veth whose peer's namespace is being taken apart does."""
+        try:
+            self.del_link(name)
+        except OSError as error:
+            if error.errno not in (errno.ENODEV, errno.EINVAL):
+                raise
 
     def add_address(
         self,

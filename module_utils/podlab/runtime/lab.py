@@ -143,7 +143,7 @@ def end(processes: Iterable[tuple[int, int, str]], cluster: str) -> None:
 
 def _delete_link(name: str) -> None:
     with Netlink() as netlink:
-        netlink.del_link(name)
+        netlink.clear_link(name)
 
 
 def _remove_cgroup(path: str) -> None:

@@ -143,4 +143,4 @@ def _clear_kernel(cluster: str, config: Mapping[str, Any]) -> None:
         with netns.entered(namespace), Netlink() as netlink:
             links = netlink.links()
             for name in {sandbox.veth_name(identity) for identity in identities} & set(links):
-                netlink.del_link(name)
+                netlink.clear_link(name)

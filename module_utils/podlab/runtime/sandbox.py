@@ -98,11 +98,7 @@ def remove_traces(config: Mapping[str, Any], identity: str) -> None:
     # The veth goes with the pod's namespace, but not before the kernel's worker comes to it: a new sandbox of the
     # same pod must not meet the old route.
     with Netlink() as netlink:
-        try:
-            netlink.del_link(veth_name(identity))
-        except OSError as error:
-            if error.errno not in (errno.ENODEV, errno.EINVAL):
-                raise
+        netlink.clear_link(veth_name(identity))
     ipam.release(_STORE, identity)
     try:
         syscalls.umount(f"{paths.pod_dir(config['cluster'], config['uid'])}/shm", syscalls.MNT_DETACH)
