@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import select
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
+
+# How long between two looks. Far less than anything lasts that a test must not miss.
+LOOK_AGAIN_SECONDS = 0.001
 
 
 @contextlib.contextmanager
@@ -21,8 +24,11 @@ def running(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[st
 
 
 def until(condition: Callable[[], bool], otherwise: str, seconds: float = 10) -> None:
-    """Return as soon as the condition holds; AssertionError saying `otherwise` after that many seconds."""
+    """Return as soon as the condition holds; AssertionError saying `otherwise` after that many seconds.
+
+    Between two looks it leaves the processor to what it waits for.
+    """
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, otherwise
-        os.sched_yield()
+        select.select([], [], [], LOOK_AGAIN_SECONDS)
