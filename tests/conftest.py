@@ -11,7 +11,7 @@ import ansible.module_utils
 import pytest
 import testinfra.backend
 
-from support import module_runner, snapshot
+from support import lanes, module_runner, snapshot
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -37,6 +37,10 @@ def floor_of(item: pytest.Item) -> str:
     return directory if directory in FLOORS else "unit"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    lanes.register(config)
+
+
 # First: `-m unit` must see the markers that are added here.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,7 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(getattr(pytest.mark, floor))
         if floor in NEEDS_ROOT and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason=f"{floor} tests need root: namespaces, mounts, cgroups"))
-    items.sort(key=lambda item: FLOORS.index(floors[item]))
+    # What runs beside others comes last in its floor: one block of it is the least to wait for.
+    items.sort(key=lambda item: (FLOORS.index(floors[item]), lanes.marked(item)))
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ import yaml
 from podlab.runtime import pause
 from support.machine import BIN, ROOT, Machine, machine
 
+pytestmark = pytest.mark.own_machine
+
 FILES = ROOT / "playbooks" / "demo" / "files" / "pod"
 # A lesson that drops a claim should be noticed.
 CLAIMS = 36

@@ -13,6 +13,8 @@ import pytest
 
 from support.machine import BIN, ROOT, Machine
 
+pytestmark = pytest.mark.own_machine
+
 FILES = ROOT / "playbooks" / "demo" / "files" / "services"
 # Lesson -> how many claims it makes: one that drops a claim should be noticed. And what it shows that was really run.
 LESSONS = {

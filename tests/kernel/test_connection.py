@@ -17,7 +17,7 @@ import pytest
 from podlab.linux import cgroup, process
 from podlab.runtime import paths
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLUSTER = "podlab-connection-test"

@@ -14,7 +14,7 @@ from podlab.linux import cgroup
 from podlab.linux.mountinfo import MountInfo, mounts
 from support import runtime
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 SLEEP = {"command": ["sleep", "1000"]}
 HOST_DIRECTORY = "/srv-of-the-test"
 

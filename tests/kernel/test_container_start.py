@@ -15,7 +15,7 @@ from podlab.runtime import container as capsule
 from podlab.runtime import ipam, paths
 from support import runtime
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from podlab.errors import PodlabError
 from podlab.runtime import exec as podlab_exec
 from support import runtime
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 SLEEP = {"command": ["sleep", "1000"]}
 
 

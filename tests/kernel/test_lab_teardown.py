@@ -18,7 +18,7 @@ from podlab.step import apply
 from support import runtime
 from support.waiting import running
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 SLEEP = {"command": ["sleep", "1000"]}
 NAME = f"down{os.getpid()}"
 

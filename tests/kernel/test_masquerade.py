@@ -13,7 +13,7 @@ import pytest
 from podlab.kube.iptables_save import parse_save
 from support.packets import NODE_ADDRESS, SECONDS, Namespace, Node
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 MACHINE = "172.18.0.1"
 Run = Callable[..., dict[str, Any]]

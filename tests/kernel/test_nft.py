@@ -22,7 +22,7 @@ from support.packets import Namespace
 from support.service_labs import labs
 from support.services import NODE, OPTIONS, draining, endpoint, endpoint_slice, service
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 CIDRS = OPTIONS._replace(service_cidrs=("10.96.0.0/16", "10.97.0.0/16"))
 BALANCER = {"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}}

@@ -20,7 +20,7 @@ from podlab.runtime import packet
 from support.packets import GATEWAY, NODE_ADDRESS, Node
 from support.services import pod, service
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 VIP = "10.96.0.20"
 SECONDS = 5

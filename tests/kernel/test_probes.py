@@ -17,7 +17,7 @@ from podlab.runtime.state import read_pods
 from support import runtime
 from support.waiting import until
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 SLEEP = {"command": ["sleep", "1000"]}
 # A web server whose /health can be taken away; sleep is PID 1, which no TERM ends.
 WEB = "mkdir /www; echo ok > /www/health; httpd -p 8080 -h /www; exec sleep 1000"

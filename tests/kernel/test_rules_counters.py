@@ -17,7 +17,7 @@ from podlab.kube.proxy_model import ProxyNode
 from support.packets import Namespace
 from support.rules_kernel import Kernel
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 CHANGED = 500
 OWNER = f"default/service-{CHANGED}"

@@ -17,7 +17,7 @@ from support import random_services
 from support.packets import Namespace
 from support.rules_kernel import Kernel
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 BACKENDS = ("nft", "legacy")
 FAMILIES = ("ipv4", "ipv6")

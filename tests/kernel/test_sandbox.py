@@ -16,7 +16,7 @@ from podlab.linux.mountinfo import mounts
 from podlab.runtime import paths, sandbox
 from support import runtime
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 SLEEP = {"command": ["sleep", "1000"]}
 
 

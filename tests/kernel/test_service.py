@@ -17,7 +17,7 @@ from podlab.linux import iptables
 from support.packets import GATEWAY, NODE_ADDRESS, Namespace, Node, connect
 from support.services import pod, service
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 VIP = "10.96.0.20"
 BACKENDS = ("nft", "legacy")

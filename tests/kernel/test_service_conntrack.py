@@ -21,7 +21,7 @@ from support.service_net import DROPPED, REFUSED, ServiceNet
 from support.service_rows import Kind
 from support.service_topology import ADDRESSES, FAMILIES
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 UDP = next(kind for kind in service_rows.KINDS if kind.name == "UDP")
 TCP = next(kind for kind in service_rows.KINDS if kind.name == "ClusterIP")

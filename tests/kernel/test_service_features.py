@@ -16,7 +16,7 @@ from support.own_machine import sh
 from support.service_net import ServiceNet
 from support.service_topology import NODES
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 KIND = next(kind for kind in service_rows.KINDS if kind.name == "NodePort")
 LIBERAL = "net.netfilter.nf_conntrack_tcp_be_liberal"

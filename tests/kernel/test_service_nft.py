@@ -14,7 +14,7 @@ from podlab.linux import netns, nft, sysctl
 from support.packets import GATEWAY, NODE_ADDRESS, Node, connect
 from support.services import pod, service
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 VIP = "10.96.0.20"
 Run = Callable[..., dict[str, Any]]

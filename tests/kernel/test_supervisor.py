@@ -18,7 +18,7 @@ from podlab.runtime.state import read_pods
 from support import runtime
 from support.waiting import until
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 SLEEP = {"command": ["sleep", "1000"]}
 # Fails the first time, ends well the second, stays the third (Kubernetes' test/e2e/common/node/runtime.go).
 THREE_RUNS = (

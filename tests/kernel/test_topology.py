@@ -17,7 +17,7 @@ from podlab.topology_kernel import Session
 from support.own_machine import sh, trace
 from support.topology_lab import LAB, NETNS, Run, down, left_as_found, pair, ping, remove_directory, run_ok
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from podlab.topology_kernel import Session
 from support.own_machine import sh
 from support.topology_lab import LAB, Run, down, left_as_found, ping, run_ok
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ import pytest
 from support.own_machine import sh
 from support.topology_lab import Run, down, left_as_found, ping, run_ok
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ from support.machine import OUTSIDE, Done, Machine, machine
 from support.small_lab import SERVER, SmallLab, yaml_of
 from support.small_lab import pod as pod_of
 
+pytestmark = pytest.mark.own_machine
+
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 BAD_CONFIG = 4  # ansible-playbook's code for an inventory that cannot be parsed
 FAILED = 2

@@ -21,6 +21,8 @@ from support.machine import Machine, kill_with_children, machine
 from support.small_lab import SERVER, SmallLab
 from support.waiting import until
 
+pytestmark = pytest.mark.own_machine
+
 MACHINE, WORLD = "192.0.2.10", "192.0.2.1"
 FORWARDING = "net.ipv4.ip_forward"
 NODEPORT = SERVER.replace("spec: {selector", "spec: {type: NodePort, selector").replace(

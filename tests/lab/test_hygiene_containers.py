@@ -13,6 +13,8 @@ from support import snapshot
 from support.machine import Machine, machine
 from support.small_lab import SmallLab, pod, yaml_of
 
+pytestmark = pytest.mark.own_machine
+
 # From where a process starts, or is executed, to where it ends up: all that must not differ between the two.
 SAME = (
     "for field in Uid Gid Groups CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp; do"

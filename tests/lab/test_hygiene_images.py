@@ -15,6 +15,8 @@ from support import snapshot
 from support.machine import Machine, machine
 from support.small_lab import SmallLab, pod, yaml_of
 
+pytestmark = pytest.mark.own_machine
+
 STORE = "/var/lib/podlab/images"
 # Not in /run, of which a node has its own.
 VICTIM = "/var/lib/podlab/victim"

@@ -13,6 +13,8 @@ from support.machine import Machine, kill_with_children, machine
 from support.small_lab import SmallLab, pod, yaml_of
 from support.waiting import until
 
+pytestmark = pytest.mark.own_machine
+
 # Not in /run, of which a node has its own.
 DATA = "/var/lib/podlab/precious"
 MOUNT = {

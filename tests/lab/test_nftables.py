@@ -12,7 +12,7 @@ from support import snapshot
 from support.machine import machine
 from support.small_lab import SmallLab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.own_machine]
 
 NAME = "tables"
 MODE = "networking: {{kubeProxyMode: {}}}\n"

@@ -13,6 +13,8 @@ from support import snapshot
 from support.machine import Machine, machine
 from support.small_lab import SmallLab
 
+pytestmark = pytest.mark.own_machine
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 

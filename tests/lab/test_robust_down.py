@@ -14,6 +14,8 @@ from support.machine import Machine, machine
 from support.small_lab import SERVER, SmallLab
 from support.waiting import until
 
+pytestmark = pytest.mark.own_machine
+
 DEFAULT = pathlib.Path(__file__).resolve().parents[2] / "clusters" / "default" / "cluster.yaml"
 
 

@@ -20,6 +20,8 @@ from support.machine import Machine, kill_with_children, machine
 from support.small_lab import SmallLab
 from support.waiting import until
 
+pytestmark = pytest.mark.own_machine
+
 NAME = "killed"
 NETNS = "/run/netns"
 STATE = f"/run/podlab/{NAME}"

@@ -15,6 +15,8 @@ import yaml
 from support.machine import Machine, machine
 from support.small_lab import SmallLab
 
+pytestmark = pytest.mark.own_machine
+
 FAILED = 2
 # Says who answers, and whom it sees.
 CGI = r"#!/bin/sh\necho\necho $(hostname) $REMOTE_ADDR\n"

@@ -11,7 +11,7 @@ from support import docs
 from support.machine import Machine, machine
 from support.waiting import until
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.own_machine]
 
 # What may differ: which of three pods answers, which got an address first, how long it took.
 _DIFFERENT = (

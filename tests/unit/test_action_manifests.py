@@ -12,6 +12,9 @@ import pytest
 
 from support.lab_objects import cluster
 
+# Playbook after playbook.
+pytestmark = pytest.mark.own_machine
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 PLAY = """

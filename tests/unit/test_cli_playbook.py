@@ -18,6 +18,9 @@ from invoke.exceptions import Exit
 from podlab.cli import checks, lab, play, playbook, status
 from podlab.errors import PodlabError
 
+# Playbook after playbook.
+pytestmark = pytest.mark.own_machine
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests" / "golden" / "cli"
 

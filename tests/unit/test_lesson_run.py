@@ -12,6 +12,9 @@ from typing import Any, Callable
 import pytest
 import yaml
 
+# Playbook after playbook.
+pytestmark = pytest.mark.own_machine
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 Play = Callable[..., "subprocess.CompletedProcess[str]"]
