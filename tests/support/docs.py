@@ -79,45 +79,22 @@ def _value(value: Any) -> str:
 
 def commands() -> str:
     """A section per command: its line of the menu, how it is called, its options."""
-    # invoke counts the words that were typed; here nobody typed any. It forgets the help texts that it was asked for.
-    typed, sys.argv = sys.argv, ["invoke"]
     sys.path.insert(0, str(ROOT))
     sys.modules.pop("tasks", None)
     try:
         menu = importlib.import_module("tasks").ns
-        contexts = sorted(menu.to_contexts(), key=lambda context: str(context.name))
     finally:
-        sys.argv = typed
         sys.path.remove(str(ROOT))
         del sys.modules["tasks"]
-    return "\n" + "\n".join(_command(menu[context.name], context) for context in contexts) + "\n"
+    return "\n" + "\n".join(_command(menu[name].shape()) for name in sorted(menu.task_names)) + "\n"
 
 
-# What follows `--`, which invoke does not know of.
-_AFTER = {"exec": "-- COMMAND [ARG...]", "test": "[-- PYTEST-ARG...]"}
+def _command(shape: Any) -> str:
+    from podlab.cli import usage
 
-
-def _command(task: Any, context: Any) -> str:
-    name = str(context.name)
-    every = sorted(set(context.args.values()), key=lambda found: str(found.name))
-    # -f may be repeated, so invoke has it among the words, of which it takes none.
-    words = [one for one in every if one.positional and (one.kind is not list or one.name == task.words)]
-    options = [one for one in every if one not in words]
-    typed = [f"[{one.name.upper()}...]" if one.name == task.words else one.name.upper() for one in words]
-    files = ["-f FILE"] if name == "apply" else []
-    usage = " ".join(["./lab", name, *typed, *files, "[OPTION...]", *([_AFTER[name]] if name in _AFTER else [])])
-    rows = [(f"`{one.name.upper()}`", one.help) for one in words]
-    rows += [(" ".join(f"`{flag}`" for flag in _flags(one)), one.help) for one in options]
-    needs = "Needs root." if task.root else "Needs no root."
-    first = (task.__doc__ or "").splitlines()[0]
-    return f"### {name}\n\n{first}. {needs}\n\n    {usage}\n\n{table(('argument', 'meaning'), rows)}"
-
-
-def _flags(argument: Any) -> list[str]:
-    if argument.kind is bool and argument.default is True:
-        return [f"--[no-]{argument.name}"]
-    names = {name.replace("_", "-") for name in argument.names}
-    return sorted((f"{'--' if len(name) > 1 else '-'}{name}" for name in names), key=len)
+    rows = [(f"`{usage.word(one)}`", one.help) for one in shape.words]
+    rows += [(" ".join(f"`{flag}`" for flag in usage.flags(one)), one.help) for one in shape.options]
+    return f"### {shape.name}\n\n{shape.purpose}\n\n    {shape.usage}\n\n{table(('argument', 'meaning'), rows)}"
 
 
 # -- modules ----------------------------------------------------------------------------------------------------------

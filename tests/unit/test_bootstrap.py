@@ -231,6 +231,17 @@ def test_invoke_gets_our_environment_and_all_words(
     assert "PYTHONPATH" not in env
 
 
+@pytest.mark.parametrize("words", [[], ["help"], ["-h"], ["--help"], ["up", "--help"]])
+def test_help_needs_no_package_and_no_root(
+    lab: types.ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(lab, "prepare", seen.append)
+    monkeypatch.setattr(os, "execve", lambda path, argv, env: seen.append(argv[1:]))
+    lab.main(words)
+    assert seen == ["", words if words[:1] == ["up"] else ["--list"]]
+
+
 def test_lock_pins_every_name_with_digests() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     locked = {}

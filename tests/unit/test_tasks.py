@@ -105,8 +105,10 @@ def test_every_option_has_help(tasks: Any, typed: Any, capsys: pytest.CaptureFix
             assert argument.help, f"{context.name} {flag}"
     assert typed("get", "--help") == 0
     text = capsys.readouterr().out
-    assert "-l STRING, --selector=STRING" in text
-    assert "-A, --all-namespaces" in text
+    assert text.startswith("Usage: ./lab get [WHAT...] [OPTION...]\n\nPrint pods, ")
+    assert "-l, --selector SELECTOR  " in text
+    assert "-A, --all-namespaces  " in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", EVERY_TASK)
@@ -117,6 +119,45 @@ def test_every_command_has_help(
     assert typed(name, flag) == 0
     assert f" {name} " in capsys.readouterr().out.splitlines()[0]
     assert not got
+
+
+@pytest.mark.parametrize("words", [["help", "exec"], ["--help", "exec"], ["exec", "--help"], ["exec", "p", "-h"]])
+def test_help_of_one_command(typed: Any, got: Calls, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    assert typed(*words) == 0
+    assert capsys.readouterr().out.startswith("Usage: ./lab exec POD [OPTION...] -- COMMAND [ARG...]\n")
+    assert not got
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        # invoke has a -w, -l, -R and -e of its own, and would take them without a word.
+        (["get", "pods", "-w"], "get: there is no option -w. See ./lab get --help\n"),
+        (["logs", "web", "-l", "app=web"], "logs: there is no option -l. See ./lab logs --help\n"),
+        (["apply", "-Rf", "directory"], "apply: there is no option -R. See ./lab apply --help\n"),
+        (["get", "--namspace=a"], "get: there is no option --namspace. Did you mean --namespace? See "),
+        (["delete", "pod/a", "--no-wiat"], "delete: there is no option --no-wiat. Did you mean --no-wait? "),
+        (["get", "pods", "-Aow"], None),
+        (["exec", "web", "ls"], "exec: 'ls' is one word too many. Usage: ./lab exec POD [OPTION...] -- "),
+        (["trace", "web"], "trace: SERVICE is missing. Usage: ./lab trace POD SERVICE [OPTION...]\n"),
+        (["trace"], "trace: POD and SERVICE are missing. Usage: "),
+        (["describe", "pod/a"], "There is no command 'describe'. Did you mean get TYPE NAME -o yaml? ./lab --list "),
+        (["gte", "pods"], "There is no command 'gte'. Did you mean get? ./lab --list shows all\n"),
+        (["demo-p"], "There is no command 'demo-p'. Did you mean demo-pod, demo-pod-drop? "),
+        (["xyzzy"], "There is no command 'xyzzy'. ./lab --list shows all\n"),
+    ],
+)
+def test_what_a_command_does_not_know_is_refused(
+    typed: Any, got: Calls, capsys: pytest.CaptureFixture[str], words: list[str], message: str | None
+) -> None:
+    assert typed(*words) == (1 if message else 0)
+    assert capsys.readouterr().err.startswith(message or "")
+    assert bool(got) is (message is None)
+
+
+def test_several_commands_in_one_line(typed: Any, got: Calls) -> None:
+    assert typed("down", "--all", "up", "--nat", "get", "pods", "-A") == 0
+    assert len(got) == 3
 
 
 @pytest.mark.parametrize(

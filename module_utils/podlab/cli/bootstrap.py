@@ -381,8 +381,9 @@ def environment() -> dict[str, str]:
 
 
 def main(args: list[str]) -> NoReturn:
-    """Prepare, then become invoke."""
-    task = next((word for word in args if not word.startswith("-")), "")
+    """Prepare, then become invoke. Help needs no package."""
+    args = ["--list"] if args in ([], ["help"], ["-h"], ["--help"]) else args
+    task = next((word for word in args if not word.startswith("-") and "--help" not in args), "")
     try:
         prepare(task)
     except KeyboardInterrupt:
@@ -392,7 +393,7 @@ def main(args: list[str]) -> NoReturn:
     env = environment()
     os.chdir(ROOT)
     invoke = os.path.join(VENV, "bin", "invoke")
-    os.execve(invoke, [invoke, *(args or ["--list"])], env)
+    os.execve(invoke, [invoke, *args], env)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,11 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 from ..errors import PodlabError
+from . import usage
+
+# What invoke is called as, and the commands there are.
+INVOKE = ("invoke", "inv")
+NAMES: set[str] = set()
 
 # What a shell reports for a process that died of SIGPIPE: `./lab get pods | head -1`.
 BROKEN_PIPE = 128 + 13
@@ -66,6 +71,8 @@ class Command(Task):  # type: ignore[type-arg]
         self.words = words
         self.short = dict(short or {})
         self.root = root
+        self.said = dict(self.help)
+        NAMES.add(self.typed_name)
 
     @property
     def typed_name(self) -> str:
@@ -73,19 +80,49 @@ class Command(Task):  # type: ignore[type-arg]
         return self.name.replace("_", "-")
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        """invoke's arguments of the body's parameters, with our short flags and words."""
+        """invoke's arguments of the body's parameters, with our short flags and words.
+
+        Raises Exit with this command's help, or with what is wrong, when a command line that is being read asks for it.
+        """
+        shape = self.shape(ignore_unknown_help)
+        argv = sys.argv[1:]
+        if os.path.basename(sys.argv[0]) in INVOKE:
+            self._look_at(argv, shape)
+        if not self.words:
+            return list(shape.arguments)
+        others = [one for one in shape.arguments if one.name != self.words]
+        helps = [one.help for one in shape.arguments if one.name == self.words]
+        words = usage.read(_after(argv, self.typed_name), others).words
+        return [Words(self.words, len(words), helps[0] or ""), *others]
+
+    def shape(self, ignore_unknown_help: bool | None = None) -> usage.Shape:
+        """The command as a person sees it."""
+        # invoke forgets the help texts that it was asked for.
+        self.help = dict(self.said)
         arguments = super().get_arguments(ignore_unknown_help)
         for argument in arguments:
             if argument.name in self.short:
                 argument.names = (*argument.names[:1], self.short[argument.name])
-            # Else invoke would take the flag for the word that is missing: `exec --help`.
-            argument.positional = argument.positional and not _asks_for_help(sys.argv[1:])
-        if not self.words:
-            return arguments
-        others = [argument for argument in arguments if argument.name != self.words]
-        helps = [argument.help for argument in arguments if argument.name == self.words]
-        typed = count_words(_body(sys.argv[1:]), self.typed_name, others)
-        return [Words(self.words, typed, helps[0] or ""), *others]
+        does = (self.__doc__ or "").partition("\n")[0]
+        return usage.Shape(self.typed_name, does, self.root, self.words, arguments)
+
+    def _look_at(self, argv: Sequence[str], shape: usage.Shape) -> None:
+        """End with help, or with what is wrong: invoke takes its own options anywhere, and says little of others."""
+        asked = usage.asks_for_help(argv)
+        if asked == self.typed_name:
+            sys.stdout.write(usage.help_text(shape))
+            raise Exit(code=0)
+        first = asked or (argv[0] if argv else "-")
+        if not first.startswith("-") and first not in NAMES:
+            raise Exit(usage.no_command(first, NAMES), code=1)
+        # Several commands in one line are invoke's to tell apart: `./lab down up`.
+        several = not self.words and NAMES.intersection(usage.body(argv)[1:])
+        if first != self.typed_name or asked or several:
+            return
+        others = [one for one in shape.arguments if one.name != self.words]
+        wrong = usage.mistake(shape, usage.read(_after(argv, first), others))
+        if wrong:
+            raise Exit(wrong, code=1)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the body; what is the user's to mend leaves as one message and a code."""
@@ -103,42 +140,10 @@ class Command(Task):  # type: ignore[type-arg]
             raise Exit(code=BROKEN_PIPE) from None
 
 
-def _body(argv: Sequence[str]) -> Sequence[str]:
-    return argv[: argv.index("--")] if "--" in argv else argv
-
-
-def _asks_for_help(argv: Sequence[str]) -> bool:
-    return bool({"--help", "-h"} & set(_body(argv)))
-
-
-def count_words(argv: Sequence[str], command: str, arguments: Sequence[Argument]) -> int:
-    """How many words follow the command that are neither flags nor the values of flags."""
-    if command not in argv:
-        return 0
-    takes_value = {
-        ("--" if len(name) > 1 else "-") + name: argument.takes_value
-        for argument in arguments
-        for name in argument.names
-    }
-    words = 0
-    tokens = iter(argv[argv.index(command) + 1 :])
-    for token in tokens:
-        if token == "-" or not token.startswith("-"):
-            words += 1
-        elif _wants_next(token, takes_value):
-            next(tokens, None)
-    return words
-
-
-def _wants_next(token: str, takes_value: Mapping[str, bool]) -> bool:
-    """True when the token is a flag whose value is the next token."""
-    if "=" in token:
-        return False
-    if token.startswith("--"):
-        return takes_value.get(token, False)
-    if takes_value.get(token[:2], False):
-        return len(token) == 2
-    return takes_value.get("-" + token[-1], False)
+def _after(argv: Sequence[str], command: str) -> Sequence[str]:
+    """What was typed after the command, up to `--`; nothing when it was not typed."""
+    tokens = usage.body(argv)
+    return tokens[tokens.index(command) + 1 :] if command in tokens else ()
 
 
 def remainder(context: Context) -> list[str]:
