@@ -15,7 +15,7 @@ NAMESPACE = "namespace (default: default)"
 CHECK = "only say what would change"
 DIFF = "show each change, before and after"
 VERBOSE = "show what each task returns; -vvv shows all"
-POD = "a pod: its name or a beginning of it that is unique, or OWNER/NAME as in deployment/web"
+POD = "a pod: its name or a beginning of it that is unique, or TYPE/NAME as in deployment/web, service/web"
 CONTAINER = "container (default: the first)"
 CHANGES = {"check": CHECK, "diff": DIFF, "verbose": VERBOSE}
 
@@ -70,16 +70,19 @@ def status(c, name="", output=""):
     words="what",
     short={"output": "o", "namespace": "n", "all_namespaces": "A", "selector": "l"},
     help={
-        "what": "pods, nodes, services, endpoints or endpointslices, then names (KIND/NAME works too)",
-        "output": "wide, json, yaml, name or jsonpath=TEMPLATE",
+        "what": "pods, nodes, services, endpoints, endpointslices, several (svc,ep) or all; then names, or TYPE/NAME",
+        "output": "wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=TITLE:PATH,...",
         "namespace": NAMESPACE,
         "all-namespaces": "of every namespace",
         "selector": "only those with these labels: app=web,tier in (a,b),!old",
         "show-labels": "add a column with the labels",
+        "no-headers": "tables without their first line",
         "name": NAME,
     },
 )
-def get(c, what, output="", namespace="", all_namespaces=False, selector="", show_labels=False, name=""):
+def get(
+    c, what, output="", namespace="", all_namespaces=False, selector="", show_labels=False, no_headers=False, name=""
+):
     """Print pods, nodes, services or endpoints, as kubectl"""
     from podlab.cli import get
 
@@ -91,6 +94,7 @@ def get(c, what, output="", namespace="", all_namespaces=False, selector="", sho
         selector=selector,
         form=output,
         labels=show_labels,
+        headers=not no_headers,
     )
 
 

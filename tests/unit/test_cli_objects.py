@@ -189,6 +189,10 @@ def test_bad_selectors_show_the_forms(text: str) -> None:
         ("get-pods-jsonpath", ["pods"], {"form": LINES}),
         ("get-services", ["svc"], {"all_namespaces": True}),
         ("get-endpoints", ["endpoints"], {}),
+        ("get-several", ["svc,ep,endpointslices"], {}),
+        ("get-several-by-name", ["svc/web", "pod/core-k8s", "ep/web"], {"form": "wide"}),
+        ("get-columns", ["pods"], {"form": "custom-columns=NAME:.metadata.name,C:spec.containers[*].name,X:{.x}"}),
+        ("get-no-headers", ["all"], {"headers": False}),
     ],
 )  # fmt: skip
 def test_get_golden(
@@ -208,18 +212,48 @@ def test_lists_and_single_objects_are_whole(there: Any, capsys: pytest.CaptureFi
     assert yaml.safe_load(capsys.readouterr().out)["status"]["phase"] == "Running"
 
 
+def test_several_kinds_are_one_list(there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    get.get(["svc,ep", "web"], form="yaml")
+    found = yaml.safe_load(capsys.readouterr().out)
+    assert [item["kind"] for item in found["items"]] == ["Service", "Endpoints"]
+    get.get(["all"], form="name", namespace="kube-system")
+    assert capsys.readouterr().out == "pod/dnsmasq-5c8d7\nservice/kube-dns\n"
+
+
+def test_everything_but_nodes_is_sorted_as_the_api_server_does(there: Any) -> None:
+    for found in (there["services"]["services"], there["pods"]):
+        found.reverse()
+    for kind in ("pods", "services", "endpoints", "endpointslices"):
+        names = [(item["metadata"]["namespace"], item["metadata"]["name"]) for item in objects.of_kind(kind, there)]
+        assert names == sorted(names) and len(names) > 1
+
+
 @pytest.mark.parametrize(
     ("words", "options", "message"),
     [
-        ([], {}, "get what? One of: pods, nodes, services, endpoints"),
+        ([], {}, "get what? One or more of: pods, nodes, services, endpoints"),
         (["pot"], {}, "get: 'pot' is not a kind that podlab shows"),
         (["pods", "nothing"], {}, 'pods "nothing" not found in namespace default. See what is there with ./lab get'),
         (["pods", "a", "b"], {}, 'pods "a" not found in namespace default\npods "b" not found'),
         (["nodes", "x"], {}, 'nodes "x" not found. See what is there with ./lab get nodes'),
         (["pods", "core-k8s"], {"all_namespaces": True}, "cannot be retrieved by name across all namespaces"),
         (["pods", "core-k8s"], {"selector": "a=b"}, "name cannot be provided when a selector is specified"),
-        (["pod/a", "svc/b"], {}, "get pod/a svc/b: write KIND/NAME for each, all of one kind"),
-        (["pods"], {"form": "xml"}, "-o xml: unable to match a printer. Use wide, json, yaml, name or jsonpath="),
+        (
+            ["pod/a", "svc/b"],
+            {},
+            'pods "a" not found in namespace default. See what is there with ./lab get pods -A\ns',
+        ),
+        (["pod/a", "b"], {}, "get pod/a b: 'b' is not KIND/NAME, as all others have to be then"),
+        (["svc,secrets"], {}, "get: 'secrets' is not a kind that podlab shows"),
+        (["pods", "cor-k8s"], {}, 'pods "cor-k8s" not found in namespace default. Did you mean core-k8s? See what is '),
+        (["pods", "practice"], {}, ". Did you mean practice-2tmpn? See what is there with ./lab get pods -A"),
+        (
+            ["svc", "kube-dns"],
+            {},
+            'services "kube-dns" not found in namespace default, but in kube-system: -n kube-system. S',
+        ),
+        (["pods"], {"form": "xml"}, "-o xml: unable to match a printer. Use wide, json, yaml, name, jsonpath="),
+        (["pods"], {"form": "custom-columns=A"}, "-o custom-columns=A: each column is TITLE:PATH. Write for example"),
         (["pods"], {"form": "jsonpath=.items"}, "-o jsonpath=.items: template format specified but no expression"),
         (["pods"], {"form": "jsonpath"}, "-o jsonpath: template format specified"),
         (["pods"], {"form": "jsonpath={.items[9]}"}, "array index out of bounds: index 9, length 6"),
@@ -331,6 +365,7 @@ def owned(name: str, kind: str, owner: str, template: str = "") -> dict[str, Any
         ("rs/front-aa", "", "front-aa-1"),
         ("job/once", "", "once-x"),
         ("sts/db", "", "db-0"),
+        ("svc/web", "", "web-7d4b9c6f5-abcde"),
     ],
 )
 def test_picking_a_pod(state: dict[str, Any], word: str, namespace: str, expected: str) -> None:
@@ -350,6 +385,8 @@ def test_picking_a_pod(state: dict[str, Any], word: str, namespace: str, expecte
     ("word", "message"),
     [
         ("nothing", 'pods "nothing" not found in namespace default (there are pods in kube-system too: -n)'),
+        ("cor-k8s", ": -n). Did you mean core-k8s? See them with ./lab get pods -A"),
+        ("svc/wep", 'services "wep" not found in namespace default. Did you mean web? See them with ./lab get svc -A'),
         ("pod/", 'pods "" not found in namespace default'),
         ("web-", "'web-' is the beginning of 3 pods: web-7d4b9c6f5-abcde, web-7d4b9c6f5-fghij, web-7d4b9c6f5-klmno"),
         ("deployment/nothing", "deployment/nothing has no pods in namespace default"),

@@ -185,6 +185,7 @@ def test_flags_of_get(typed: Any, got: Calls) -> None:
     assert typed("get", "pods", "-Al", "app=web", "-o=name", "--show-labels") == 0
     assert got[0][1] == {
         "name": "", "namespace": "", "all_namespaces": True, "selector": "app=web", "form": "name", "labels": True,
+        "headers": True,
     }  # fmt: skip
 
 

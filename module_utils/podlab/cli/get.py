@@ -1,9 +1,10 @@
-"""`get`: what there is of a lab, one kind at a time."""
+"""`get`: what there is of a lab, of one kind or several."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..errors import PodlabError
 from . import lab, objects, output
@@ -18,33 +19,52 @@ def get(
     selector: str = "",
     form: str = "",
     labels: bool = False,
+    headers: bool = True,
 ) -> None:
-    """Print objects of a kind: words are KIND [NAME...] or KIND/NAME...
+    """Print objects: words are KIND[,KIND...] [NAME...] or KIND/NAME...
 
-    name: the lab. form: value of -o. labels: a column with the labels.
-    Raises PodlabError for an unknown kind, a name that is not there, or an output that is none.
+    name: the lab. form: value of -o. labels: a column with the labels. headers: tables with their first line.
+    Raises PodlabError for an unknown kind, names that are not there, or an output that is none.
     """
-    kind, names = _what(words)
+    asked = _asked(words)
     output.split(form)
-    wanted = objects.choice(names, namespace, all_namespaces, selector)
-    found = objects.choose(kind, objects.of_kind(kind, lab.read(name)), wanted)
-    if not found:
-        where = "" if kind == "nodes" or all_namespaces else f" in {wanted.namespace} namespace"
+    wanted = {kind: objects.choice(names, namespace, all_namespaces, selector) for kind, names in asked.items()}
+    found = _choose(lab.read(name), wanted)
+    if not any(found.values()):
+        everywhere = all_namespaces or set(found) == {"nodes"}
+        where = "" if everywhere else f" in {namespace or objects.DEFAULT_NAMESPACE} namespace"
         print(f"No resources found{where}.", file=sys.stderr)
         # A script that asked for JSON gets a list without items.
         if form in ("", "wide", "name"):
             return
-    text = output.render(kind, found, form, single=len(names) == 1, namespaces=all_namespaces, labels=labels)
-    sys.stdout.write(text)
+    single = [len(names) for names in asked.values()] == [1]
+    show = {"namespaces": all_namespaces, "labels": labels}
+    sys.stdout.write(output.render(found, form, single=single, headers=headers, **show))
 
 
-def _what(words: Sequence[str]) -> tuple[str, list[str]]:
+def _choose(state: Mapping[str, Any], wanted: Mapping[str, objects.Choice]) -> dict[str, list[Mapping[str, Any]]]:
+    """The objects that are wanted of each kind. Raises PodlabError with every name that is not there."""
+    found, missing = {}, []
+    for kind, choice in wanted.items():
+        try:
+            found[kind] = objects.choose(kind, objects.of_kind(kind, state), choice)
+        except PodlabError as error:
+            missing.append(error.message)
+    if missing:
+        raise PodlabError("\n".join(missing))
+    return found
+
+
+def _asked(words: Sequence[str]) -> dict[str, list[str]]:
+    """Kind -> names, in the order in which they were typed; no names: all."""
     if not words:
-        raise PodlabError(f"get what? One of: {', '.join(objects.KINDS)}")
+        raise PodlabError(f"get what? One or more of: {', '.join(objects.KINDS)}")
     if "/" not in words[0]:
-        return objects.kind_of(words[0]), list(words[1:])
-    parts = [word.partition("/") for word in words]
-    kinds = {objects.kind_of(kind) for kind, _, _ in parts}
-    if len(kinds) > 1 or not all(part for _, _, part in parts):
-        raise PodlabError(f"get {' '.join(words)}: write KIND/NAME for each, all of one kind")
-    return kinds.pop(), [part for _, _, part in parts]
+        return {kind: list(words[1:]) for word in words[0].split(",") for kind in objects.kinds_of(word)}
+    asked: dict[str, list[str]] = {}
+    for word in words:
+        kind, _, name = word.partition("/")
+        if not kind or not name or "/" in name:
+            raise PodlabError(f"get {' '.join(words)}: {word!r} is not KIND/NAME, as all others have to be then")
+        asked.setdefault(objects.kind_of(kind), []).append(name)
+    return asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,10 @@ SINGULAR = {
 }
 
 
+# What kubectl calls all, as far as a lab has it.
+ALL = ("pods", "services")
+
+
 class Choice(NamedTuple):
     """Which objects: all of these must hold."""
 
@@ -48,6 +53,18 @@ def kind_of(word: str) -> str:
     raise PodlabError(f"get: {word!r} is not a kind that podlab shows. Use one of: {', '.join(KINDS)}")
 
 
+def kinds_of(word: str) -> tuple[str, ...]:
+    """The kinds that the word names: one, or those of "all". Raises PodlabError with the words there are."""
+    return ALL if word.lower() == "all" else (kind_of(word),)
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """ " Did you mean a?", when the name is the beginning of some of the names, or much like one; else empty."""
+    every = sorted(set(names))
+    found = [one for one in every if name and one.startswith(name)] or difflib.get_close_matches(name, every, 3)
+    return f" Did you mean {' or '.join(found[:3])}?" if found else ""
+
+
 def choice(words: Sequence[str], namespace: str, all_namespaces: bool, selector: str) -> Choice:
     """What `get KIND [NAME...] -n -A -l` asks for. Raises PodlabError when its parts exclude each other."""
     if words and all_namespaces:
@@ -62,10 +79,11 @@ def choose(kind: str, objects: Iterable[Mapping[str, Any]], wanted: Choice) -> l
 
     Raises PodlabError for a name that is not there.
     """
+    every = list(objects)
     everywhere = wanted.all_namespaces or kind == "nodes"
     found = [
         item
-        for item in objects
+        for item in every
         if (everywhere or item["metadata"].get("namespace", DEFAULT_NAMESPACE) == wanted.namespace)
         and matches(wanted.selector, item["metadata"].get("labels") or {})
     ]
@@ -75,9 +93,17 @@ def choose(kind: str, objects: Iterable[Mapping[str, Any]], wanted: Choice) -> l
     missing = [name for name in wanted.names if name not in by_name]
     if missing:
         where = "" if kind == "nodes" else f" in namespace {wanted.namespace}"
-        lines = [f'{kind} "{name}" not found{where}' for name in missing]
-        raise PodlabError("\n".join([*lines[:-1], f"{lines[-1]}. See what is there with ./lab get {kind}{_all(kind)}"]))
+        lines = [f'{kind} "{name}" not found{where}{_hint(name, by_name, every)}' for name in missing]
+        stop = "" if lines[-1].endswith("?") else "."
+        raise PodlabError("\n".join(lines) + f"{stop} See what is there with ./lab get {kind}{_all(kind)}")
     return [by_name[name] for name in wanted.names]
+
+
+def _hint(name: str, here: Iterable[str], every: Iterable[Mapping[str, Any]]) -> str:
+    """What was probably meant by a name that is not here: it in another namespace, or another name."""
+    homes = sorted(item["metadata"].get("namespace", "") for item in every if item["metadata"]["name"] == name)
+    meant = near(name, here)
+    return f", but in {', '.join(homes)}: -n {homes[0]}" if homes else f".{meant}" if meant else ""
 
 
 def _all(kind: str) -> str:
@@ -85,8 +111,11 @@ def _all(kind: str) -> str:
 
 
 def of_kind(kind: str, state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every object of a kind of KINDS in a lab's state."""
-    return READERS[kind](state)
+    """Every object of a kind of KINDS in a lab's state, in the API server's order: by namespace and name."""
+    found = READERS[kind](state)
+    if kind == "nodes":
+        return found
+    return sorted(found, key=lambda item: (item["metadata"].get("namespace", ""), item["metadata"]["name"]))
 
 
 def pods(state: Mapping[str, Any]) -> list[dict[str, Any]]:

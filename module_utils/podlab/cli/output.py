@@ -13,7 +13,7 @@ from ..errors import PodlabError
 from ..kube import jsonpath, printers
 from .objects import SINGULAR
 
-FORMATS = "wide, json, yaml, name or jsonpath=TEMPLATE"
+FORMATS = "wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=TITLE:PATH,..."
 
 
 def split(output: str) -> tuple[str, str]:
@@ -26,9 +26,23 @@ def split(output: str) -> tuple[str, str]:
                 f"Write for example -o jsonpath='{{.items[*].metadata.name}}'"
             )
         return name, template
+    if name == "custom-columns":
+        _columns(template)
+        return name, template
     if equals or name not in ("", "wide", "json", "yaml", "name"):
         raise PodlabError(f"-o {output}: unable to match a printer. Use {FORMATS}")
     return name, ""
+
+
+def _columns(spec: str) -> list[tuple[str, str]]:
+    """(title, JSONPath) of each column of -o custom-columns. Raises PodlabError for one without a path."""
+    parts = [part.partition(":") for part in spec.split(",")]
+    if not all(title and path for title, _, path in parts):
+        raise PodlabError(
+            f"-o custom-columns={spec}: each column is TITLE:PATH. "
+            f"Write for example -o custom-columns=NAME:.metadata.name,IP:.status.podIP"
+        )
+    return [(title, path if path.startswith("{") else f"{{.{path.lstrip('.')}}}") for title, _, path in parts]
 
 
 def as_json(value: Any) -> str:
@@ -41,18 +55,37 @@ def as_yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=False, sort_keys=True, allow_unicode=True, width=10**6)
 
 
-def render(kind: str, objects: Sequence[Mapping[str, Any]], output: str, *, single: bool, **show: bool) -> str:
-    """The objects as `-o OUTPUT` asks.
+def render(
+    found: Mapping[str, Sequence[Mapping[str, Any]]], output: str, *, single: bool, headers: bool = True, **show: bool
+) -> str:
+    """The objects of each kind as `-o OUTPUT` asks.
 
-    single: one object was asked for by name, so it is no list. show: namespaces, labels (for tables).
+    single: one object was asked for by name, so it is no list. headers, show (namespaces, labels): for tables.
     """
     name, template = split(output)
+    every = [item for items in found.values() for item in items]
     if name in ("", "wide"):
-        rows = printers.table(kind, objects, time.time(), wide=name == "wide", **show) if objects else []
-        return printers.text(rows)
+        return _tables(found, headers, wide=name == "wide", **show)
+    if name == "custom-columns":
+        columns = _columns(template)
+        rows = [[",".join(jsonpath.values(path, item)) or printers.NONE for _, path in columns] for item in every]
+        return printers.text([[title for title, _ in columns], *rows][not headers :])
     if name == "name":
-        return "".join(f"{SINGULAR[kind]}/{item['metadata']['name']}\n" for item in objects)
-    value = objects[0] if single else {"apiVersion": "v1", "kind": "List", "items": list(objects), "metadata": {}}
+        return "".join(f"{SINGULAR[kind]}/{item['metadata']['name']}\n" for kind in found for item in found[kind])
+    value = every[0] if single else {"apiVersion": "v1", "kind": "List", "items": every, "metadata": {}}
     if name == "jsonpath":
         return jsonpath.render(template, value)
     return (as_json if name == "json" else as_yaml)(value)
+
+
+def _tables(found: Mapping[str, Sequence[Mapping[str, Any]]], headers: bool, **show: bool) -> str:
+    """A table for each kind that there is anything of; of several kinds, names say which: service/web."""
+    now, tables = time.time(), []
+    for kind, items in found.items():
+        rows = printers.table(kind, items, now, **show) if items else []
+        if rows and len(found) > 1:
+            place = rows[0].index("NAME")
+            for row in rows[1:]:
+                row[place] = f"{SINGULAR[kind]}/{row[place]}"
+        tables.append(printers.text(rows[not headers :]))
+    return "\n".join(filter(None, tables))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import PodlabError
 from ..kube.podcolumns import TERMINAL
 from ..runtime import paths
-from .objects import DEFAULT_NAMESPACE
+from .objects import DEFAULT_NAMESPACE, near
 
 # What owns pods, by the names kubectl takes.
 OWNERS = {
@@ -19,6 +19,7 @@ OWNERS = {
     "DaemonSet": ("daemonset", "daemonsets", "ds"),
     "Job": ("job", "jobs"),
 }
+SERVICE_WORDS = ("service", "services", "svc")
 POD_WORDS = ("pod", "pods", "po")
 NODE_WORDS = ("node", "nodes", "no")
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -41,9 +42,9 @@ class Picked(NamedTuple):
 
 
 def pod(state: Mapping[str, Any], word: str, namespace: str = "") -> Picked:
-    """The pod that the word means: its name, a beginning that only one has, pod/NAME, or OWNER/NAME.
+    """The pod that the word means: its name, a beginning that only one has, pod/NAME, or OWNER/NAME, or service/NAME.
 
-    An owner's pods: one that runs, the first by name. Raises PodlabError when none or several fit.
+    An owner's or a Service's pods: one that runs, the first by name. Raises PodlabError when none or several fit.
     """
     namespace = namespace or DEFAULT_NAMESPACE
     there = [
@@ -52,6 +53,8 @@ def pod(state: Mapping[str, Any], word: str, namespace: str = "") -> Picked:
         if item["pod"]["metadata"].get("namespace", DEFAULT_NAMESPACE) == namespace
     ]
     kind, slash, name = word.rpartition("/")
+    if slash and kind.lower() in SERVICE_WORDS:
+        return _selected(there, state["services"].get("services") or [], kind, name, namespace)
     if slash and kind not in POD_WORDS:
         return _owned(there, kind, name, namespace)
     exact = [item for item in there if item.name == name]
@@ -61,18 +64,48 @@ def pod(state: Mapping[str, Any], word: str, namespace: str = "") -> Picked:
     if not found:
         others = sorted({item["pod"]["metadata"].get("namespace", "") for item in state["pods"]} - {namespace})
         also = f" (there are pods in {', '.join(others)} too: -n)" if others else ""
-        raise PodlabError(f'pods "{name}" not found in namespace {namespace}{also}. See them with ./lab get pods -A')
+        meant = near(name, [item.name for item in there])
+        raise PodlabError(
+            f'pods "{name}" not found in namespace {namespace}{also}.{meant} See them with ./lab get pods -A'
+        )
     raise PodlabError(f"{name!r} is the beginning of {len(found)} pods: {', '.join(item.name for item in found)}")
 
 
 def _owned(there: Sequence[Picked], kind: str, name: str, namespace: str) -> Picked:
     wanted = next((owner for owner, words in OWNERS.items() if kind.lower() in words), None)
     if wanted is None:
-        words = ", ".join(["pod", *(words[0] for words in OWNERS.values())])
+        words = ", ".join(["pod", *(words[0] for words in OWNERS.values()), "service"])
         raise PodlabError(f"{kind}/{name}: {kind!r} has no pods to choose from. Use one of: {words}")
     found = [item for item in there if (wanted, name) in owners(item.pod)]
     if not found:
-        raise PodlabError(f"{kind}/{name} has no pods in namespace {namespace}. See them with ./lab get pods -A")
+        meant = near(name, {own for item in there for owner, own in owners(item.pod) if owner == wanted})
+        raise PodlabError(f"{kind}/{name} has no pods in namespace {namespace}.{meant} See them with ./lab get pods -A")
+    return _first(found)
+
+
+def _selected(
+    there: Sequence[Picked], services: Sequence[Mapping[str, Any]], kind: str, name: str, namespace: str
+) -> Picked:
+    """A pod that a Service selects. Raises PodlabError when there is no such Service or pod."""
+    every = {one["metadata"]["name"]: one for one in services if one["metadata"]["namespace"] == namespace}
+    if name not in every:
+        meant = near(name, every)
+        raise PodlabError(
+            f'services "{name}" not found in namespace {namespace}.{meant} See them with ./lab get svc -A'
+        )
+    selector = every[name]["spec"].get("selector") or {}
+    found = [
+        item for item in there if selector and selector.items() <= (item.pod["metadata"].get("labels") or {}).items()
+    ]
+    if not found:
+        why = "selects no pod that there is" if selector else "has no selector, so no pods of its own"
+        raise PodlabError(
+            f"{kind}/{name} in namespace {namespace} {why}. See them with ./lab get pods -A --show-labels"
+        )
+    return _first(found)
+
+
+def _first(found: Sequence[Picked]) -> Picked:
     return min(found, key=lambda item: (item.status.get("phase") != "Running", item.name))
 
 

@@ -47,6 +47,12 @@ def render(template: str, data: Any) -> str:
     return "".join(_render(parse(template), data))
 
 
+def values(template: str, data: Any) -> list[str]:
+    """What each path of the template leads to, as text; nothing for what is not there. Raises as render does."""
+    actions = [piece for piece in parse(template) if isinstance(piece, Action)]
+    return [_text(value) for action in actions for value in walk(action.path, [data])]
+
+
 def _render(pieces: Sequence[Piece], data: Any) -> list[str]:
     found: list[str] = []
     for piece in pieces:
