@@ -126,6 +126,12 @@ gateway:
   returned: success
   type: bool
   sample: false
+said:
+  description: What O(apply) and O(delete) do, a line per object, in kubectl's words.
+  returned: success
+  type: list
+  elements: str
+  sample: [service/web created]
 problems:
   description: What is wrong, each with C(place), C(message), C(remedy), C(file), C(line) and C(level).
   returned: failure

@@ -48,11 +48,11 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
     state: what is there, as runtime.state.read_state gives it (keys cluster, objects and pods are used).
     Keys of the result: objects (the new store), pods, services, endpoint_slices (complete objects; slices that somebody
     wrote), images, image_users, topology (options of podlab_topology), gateway (whether podlab_gateway has anything to
-    do), warnings.
+    do), said (what apply and delete do, a line per object), warnings.
     Raises PodlabError with every problem of every file.
     """
     problems: list[Problem] = []
-    store = dict(state.get("objects") or objects.empty())
+    before = store = dict(state.get("objects") or objects.empty())
     from_dir = read_manifests([change.manifests_dir]) if change.manifests_dir else Read((), ())
     applied = read_manifests(change.apply) if change.apply else Read((), ())
     problems += [*from_dir.problems, *applied.problems]
@@ -61,7 +61,7 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
     store = objects.apply(store, [manifest.object for manifest in applied.manifests])
     read = [*from_dir.manifests, *applied.manifests]
     problems += manifests.missing_namespaces(read, objects.namespaces(store))
-    store = _deleted(store, change.delete, problems)
+    store, deleted = _deleted(store, change.delete, problems)
     if change.scale:
         store = _scaled(store, change.scale, problems)
     refuse(problems, "The manifests are not valid")
@@ -79,6 +79,7 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
         "image_users": made.image_users,
         "topology": topology.node_network(cluster),
         "gateway": gateway.needed(cluster) or gateway.was_needed(state.get("cluster") or {}),
+        "said": objects.said(before, [manifest.object for manifest in applied.manifests], deleted),
         "warnings": [str(problem) for problem in problems if problem.level == "warning"],
     }
 
@@ -110,7 +111,9 @@ def _reporter(read: Iterable[Manifest]) -> plan.Report:
     return say
 
 
-def _deleted(store: dict[str, Any], paths: Iterable[str], problems: list[Problem]) -> dict[str, Any]:
+def _deleted(
+    store: dict[str, Any], paths: Iterable[str], problems: list[Problem]
+) -> tuple[dict[str, Any], list[manifests.Key]]:
     keys, faults = manifests.identify(_sources(paths, problems))
     problems += faults
     left, missing = objects.delete(store, keys)
@@ -118,7 +121,7 @@ def _deleted(store: dict[str, Any], paths: Iterable[str], problems: list[Problem
     for kind, namespace, name in missing:
         thing = {"kind": kind, "metadata": {"name": name, "namespace": namespace}}
         problems.append(Problem(manifests.title(thing), "is not in the lab, so it cannot be deleted", level=level))
-    return left
+    return left, [key for key in dict.fromkeys(keys) if key not in missing]
 
 
 def _scaled(store: dict[str, Any], scale: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:

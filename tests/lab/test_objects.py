@@ -47,19 +47,23 @@ def test_round_trip_of_objects(lab: Lab, tmp_path: pathlib.Path) -> None:
     file = tmp_path / "things.yaml"
     file.write_text(f"{POD}---{DEPLOYMENT}", encoding="utf-8")
 
-    lab.invoke("apply", "-f", str(file))
+    said = lab.invoke("apply", "-f", str(file)).stdout
+    assert "\npod/passing created\ndeployment/visitor created\nservice/visitor created\ndone (" in said
     assert running(lab.pod("passing"))
     visitors = lab.pods("visitor-")
     assert len(visitors) == 2
     (endpoints,) = lab.get_json("endpoints", "visitor")
     assert {entry["ip"] for entry in endpoints["subsets"][0]["addresses"]} == {ip_of(pod) for pod in visitors}
 
-    assert "nothing to do" in lab.invoke("apply", "-f", str(file)).stdout
+    again = lab.invoke("apply", "-f", str(file)).stdout
+    assert again.startswith(
+        "pod/passing unchanged\ndeployment/visitor unchanged\nservice/visitor unchanged\nnothing to do"
+    )
     assert {uid_of(pod) for pod in lab.pods("visitor-")} == {uid_of(pod) for pod in visitors}
 
-    lab.invoke("delete", "pod/passing")
+    assert "\npod/passing deleted\n" in lab.invoke("delete", "pod/passing").stdout
     assert lab.pods("passing") == []
-    lab.invoke("delete", "-f", str(file))
+    assert "\ndeployment/visitor deleted\nservice/visitor deleted\n" in lab.invoke("delete", "-f", str(file)).stdout
     assert lab.pods("visitor-") == []
     assert [name for name in map(name_of, lab.get_json("services")) if name == "visitor"] == []
     rules = lab.in_node(lab.node_names()[1], "iptables-save").stdout

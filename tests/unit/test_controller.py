@@ -103,6 +103,23 @@ def test_apply_delete_and_prune(manifests_dir, tmp_path):
     assert names(planned(state_of(more), delete=(str(extra),))) == names(first)
 
 
+def test_apply_and_delete_say_what_they_do(manifests_dir, tmp_path):
+    first = planned(manifests_dir=str(manifests_dir))
+    assert first["said"] == []
+    extra = tmp_path / "extra.yaml"
+    extra.write_text(POD.format(name="extra") + "---\n" + WEB)
+    made = planned(state_of(first), apply=(str(extra),))
+    assert made["said"] == ["pod/extra created", "deployment/web unchanged", "service/web unchanged"]
+    extra.write_text(POD.format(name="extra") + "---\n" + WEB.replace("port: 80", "port: 81"))
+    changed = planned(state_of(made), apply=(str(extra),))
+    assert changed["said"] == ["pod/extra unchanged", "deployment/web unchanged", "service/web configured"]
+    assert planned(state_of(changed), delete=(str(extra),))["said"] == [
+        "pod/extra deleted",
+        "deployment/web deleted",
+        "service/web deleted",
+    ]
+
+
 def test_what_is_not_there_cannot_be_deleted(manifests_dir, tmp_path):
     extra = tmp_path / "extra.yaml"
     extra.write_text(POD.format(name="extra"))
@@ -111,6 +128,7 @@ def test_what_is_not_there_cannot_be_deleted(manifests_dir, tmp_path):
     first = planned(manifests_dir=str(manifests_dir))
     after = planned(state_of(first), delete=(str(extra),))
     assert after["pods"] == []
+    assert after["said"] == ["deployment/web deleted", "service/web deleted"]
     assert after["warnings"] == ["Pod/extra: is not in the lab, so it cannot be deleted"]
 
 

@@ -265,7 +265,7 @@ def test_what_is_named_to_be_deleted_becomes_a_manifest(
 ) -> None:
     seen: list[Any] = []
 
-    def change(name: str, variables: dict[str, Any], said: list[str], **options: Any) -> None:
+    def change(name: str, variables: dict[str, Any], **options: Any) -> None:
         texts = [pathlib.Path(path).read_text() for path in variables["podlab_delete_files"]]
         seen.append((texts, variables["podlab_wait"]))
 
@@ -281,7 +281,7 @@ def test_what_is_named_to_be_deleted_becomes_a_manifest(
     ("flags", "said"),
     [
         ([], "from the task\ndeployment/web scaled\ndone (1.0 s)\n"),
-        (["--check"], "from the task\n1 task would change (1.0 s)\n"),
+        (["--check"], "from the task (dry run)\ndeployment/web scaled (dry run)\n1 task would change (1.0 s)\n"),
     ],
 )
 def test_a_change_takes_the_lab_as_it_was_made(

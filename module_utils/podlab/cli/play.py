@@ -132,8 +132,9 @@ def change(
         verbose=verbose,
     )
     _end(outcome)
-    for line in (*outcome.said, *(said if outcome.changed and not check else ())):
-        print(line)
+    dry = " (dry run)" if check else ""
+    for line in (*outcome.said, *(said if outcome.changed else ())):
+        print(f"{line}{dry}")
     would = f"{_things(outcome)} would change" if check else "done"
     print(f"{would} ({outcome.seconds:.1f} s)" if outcome.changed else _nothing(outcome))
 
@@ -164,7 +165,7 @@ def delete(
     with Files() as given:
         paths = given.paths(files) if files else [given.add(as_manifest(names, namespace))]
         variables = {"podlab_delete_files": paths, "podlab_wait": wait}
-        change(name, variables, [f"{one} deleted" for one in names], check=check, diff=diff, verbose=verbose)
+        change(name, variables, check=check, diff=diff, verbose=verbose)
 
 
 def as_manifest(names: Sequence[str], namespace: str) -> str:

@@ -66,6 +66,17 @@ def delete(store: Store, keys: Iterable[Key]) -> tuple[dict[str, Any], list[Key]
     return {"objects": left}, sorted(gone - there)
 
 
+def said(before: Store, applied: Iterable[Mapping[str, Any]], deleted: Iterable[Key]) -> list[str]:
+    """What apply and delete do to the store, a line per object in kubectl's words: "service/web configured"."""
+    there = {key(entry["object"]): entry["object"] for entry in before["objects"]}
+    lines = []
+    for thing in applied:
+        old = there.get(key(thing))
+        verb = "created" if old is None else "unchanged" if old == thing else "configured"
+        lines.append(f"{KINDS[thing['kind']].names[0]}/{thing['metadata']['name']} {verb}")
+    return lines + [f"{KINDS[kind].names[0]}/{name} deleted" for kind, _, name in deleted]
+
+
 def scale(store: Store, word: str, name: str, namespace: str, replicas: int) -> dict[str, Any]:
     """The store with another number of replicas. word: the kind as a command line writes it.
 
