@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from podlab.cli import get, lab, objects, output, pick, selector, status
+from podlab.cli import get, lab, objects, output, selector, status
 from podlab.errors import PodlabError
 from podlab.kube import times
+from support import cli_state
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden" / "cli"
 NOW = times.epoch("2026-11-21T12:00:00Z")
@@ -27,41 +28,9 @@ def golden(name: str, text: str) -> None:
     assert text == file.read_text()
 
 
-def slice_of(service: str, addresses: list[tuple[str, bool]], ports: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "metadata": {
-            "name": f"{service}-abcde", "namespace": "default", "labels": {"kubernetes.io/service-name": service},
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [ip], "conditions": {"ready": ready}, "nodeName": "n"} for ip, ready in addresses],
-        "ports": ports,
-    }  # fmt: skip
-
-
 @pytest.fixture
 def state() -> dict[str, Any]:
-    """A lab as read_state gives it: two nodes are made, the third is only planned."""
-    pods = json.loads((GOLDEN / "pods.json").read_text())
-    node = {"role": "worker", "pod_cidr": "10.244.1.0/24", "labels": {}, "taints": []}
-    made = [
-        {**node, "name": "kind-worker", "address": "172.18.0.3", "pid": 1, "start": 100, "alive": True},
-        {**node, "name": "kind-worker2", "address": "172.18.0.4", "pid": 2, "start": 100, "alive": False},
-    ]
-    planned = [*made, {**node, "name": "kind-worker3", "address": "172.18.0.5"}]
-    return {
-        "name": "kind",
-        "cluster": {"name": "kind", "nodes": planned},
-        "nodes": made,
-        "pods": [{"pod": pod, "status": pod.pop("status"), "alive": True} for pod in pods],
-        "services": {
-            "services": json.loads((GOLDEN / "services.json").read_text()),
-            "endpointslices": [
-                slice_of("web", [("10.244.1.4", True), ("10.244.2.3", False)], [{"name": "", "port": 8080}]),
-                slice_of("none", [], []),
-            ],
-        },
-        "objects": {"objects": []},
-    }
+    return cli_state.state()
 
 
 @pytest.fixture
@@ -339,94 +308,3 @@ def test_status_on_a_terminal_has_the_same_words(
 
 def test_output_is_kubectls_json() -> None:
     assert output.as_json({"b": 1, "a": ["é"]}) == '{\n    "a": [\n        "é"\n    ],\n    "b": 1\n}\n'
-
-
-# One pod
-
-
-def owned(name: str, kind: str, owner: str, template: str = "") -> dict[str, Any]:
-    labels = {"pod-template-hash": template} if template else {}
-    metadata = {"name": name, "namespace": "default", "uid": name, "labels": labels,
-                "ownerReferences": [{"kind": kind, "name": owner}]}  # fmt: skip
-    return {"pod": {"metadata": metadata, "spec": {"containers": [{"name": "c"}]}}, "alive": True,
-            "status": {"phase": "Running"}}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("word", "namespace", "expected"),
-    [
-        ("core-k8s", "", "core-k8s"),
-        ("pod/core-k8s", "", "core-k8s"),
-        ("core", "", "core-k8s"),
-        ("web-7d4b9c6f5-a", "", "web-7d4b9c6f5-abcde"),
-        ("dns", "kube-system", "dnsmasq-5c8d7"),
-        ("deployment/front", "", "front-aa-1"),
-        ("deploy/front-aa", "", "front-aa-bb-1"),
-        ("rs/front-aa", "", "front-aa-1"),
-        ("job/once", "", "once-x"),
-        ("sts/db", "", "db-0"),
-        ("svc/web", "", "web-7d4b9c6f5-abcde"),
-    ],
-)
-def test_picking_a_pod(state: dict[str, Any], word: str, namespace: str, expected: str) -> None:
-    stopped = owned("front-aa-0", "ReplicaSet", "front-aa", "aa")
-    stopped["status"] = {"phase": "Pending"}
-    state["pods"] += [
-        stopped,
-        owned("front-aa-1", "ReplicaSet", "front-aa", "aa"),
-        owned("front-aa-bb-1", "ReplicaSet", "front-aa-bb", "bb"),
-        owned("once-x", "Job", "once"),
-        owned("db-0", "StatefulSet", "db"),
-    ]
-    assert pick.pod(state, word, namespace).name == expected
-
-
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("nothing", 'pods "nothing" not found in namespace default (there are pods in kube-system too: -n)'),
-        ("cor-k8s", ": -n). Did you mean core-k8s? See them with ./lab get pods -A"),
-        ("svc/wep", 'services "wep" not found in namespace default. Did you mean web? See them with ./lab get svc -A'),
-        ("pod/", 'pods "" not found in namespace default'),
-        ("web-", "'web-' is the beginning of 3 pods: web-7d4b9c6f5-abcde, web-7d4b9c6f5-fghij, web-7d4b9c6f5-klmno"),
-        ("deployment/nothing", "deployment/nothing has no pods in namespace default"),
-        ("secret/x", "secret/x: 'secret' has no pods to choose from. Use one of: pod, deployment, replicaset"),
-    ],
-)
-def test_picking_no_pod(state: dict[str, Any], word: str, message: str) -> None:
-    with pytest.raises(PodlabError) as caught:
-        pick.pod(state, word)
-    assert message in caught.value.message
-
-
-def test_picking_a_container(state: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    several = pick.pod(state, "practice-2tmpn")
-    assert pick.container(several, "world") == "world"
-    assert capsys.readouterr().err == ""
-    assert pick.container(several) == "hello"
-    assert capsys.readouterr().err == 'Defaulted container "hello" out of: hello, world\n'
-    several.pod["metadata"]["annotations"] = {pick.DEFAULT_CONTAINER: "world"}
-    assert pick.container(several) == "world"
-    with pytest.raises(PodlabError, match="container x is not valid for pod practice-2tmpn. It has: hello, world"):
-        pick.container(several, "x")
-
-
-@pytest.mark.parametrize(
-    ("word", "container", "message"),
-    [
-        ("two-containers-pod", "hello", "cannot exec into a container in a completed pod; current phase is Succeeded"),
-        ("web-7d4b9c6f5-fghij", "web", 'container "web" of pod web-7d4b9c6f5-fghij is not running (CrashLoopBackOff)'),
-        ("practice", "hello", 'container "hello" of pod practice-2tmpn is not running (Completed)'),
-    ],
-)
-def test_exec_needs_a_running_container(state: dict[str, Any], word: str, container: str, message: str) -> None:
-    with pytest.raises(PodlabError) as caught:
-        pick.running(pick.pod(state, word), container)
-    assert message in caught.value.message
-
-
-def test_exec_needs_a_supervisor(state: dict[str, Any]) -> None:
-    picked = pick.pod(state, "core-k8s")
-    pick.running(picked, "core-k8s")
-    with pytest.raises(PodlabError, match="its supervisor is gone. Bring it back with ./lab up"):
-        pick.running(picked._replace(alive=False), "core-k8s")

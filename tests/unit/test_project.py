@@ -144,3 +144,11 @@ def test_every_path_of_ansible_cfg_is_there() -> None:
 def test_scripts_run(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
     assert (ROOT / name).read_text().startswith("#!")
+
+
+def test_what_the_labs_playbooks_call_runs_in_a_fork() -> None:
+    """docs/decisions/modules-in-a-fork.md: a module of `up` without an action plugin costs an interpreter each time."""
+    playbooks = [path for path in FILES if path.match("roles/*/tasks/*.yml") or path.parent == ROOT / "playbooks"]
+    called = {name for path in playbooks for name in re.findall(r"^ +(podlab_\w+):$", path.read_text(), re.MULTILINE)}
+    assert len(called) > 8
+    assert [name for name in sorted(called) if not (ROOT / f"plugins/action/{name}.py").exists()] == []

@@ -100,11 +100,18 @@ def down(name: str, *, purge: bool, everything: bool, check: bool, diff: bool, v
         )
         _end(outcome)
         verb = "would be taken down" if check else "is down"
-        print(f"lab {one} {verb} ({outcome.seconds:.1f} s)" if outcome.changed else _nothing(outcome))
+        there = state.labs()
+        only = f": there is no lab {one} on this machine, only {', '.join(there)}" if there and one not in there else ""
+        print(f"lab {one} {verb} ({outcome.seconds:.1f} s)" if outcome.changed else f"{_nothing(outcome)}{only}")
 
 
 def _only_name() -> str:
+    """The lab to take down when none is named. Raises PodlabError when there are several, none of them the default."""
     there = state.labs()
+    if len(there) > 1 and lab.DEFAULT_NAME not in there:
+        raise PodlabError(
+            f"down: which lab? There are {', '.join(there)}. Say it with --name, or all of them with --all"
+        )
     return there[0] if len(there) == 1 else lab.DEFAULT_NAME
 
 
