@@ -95,7 +95,8 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab.errors import PodlabError
-from ansible.module_utils.podlab.gateway_plan import Gateway, cluster_of
+from ansible.module_utils.podlab.gateway_plan import Gateway
+from ansible.module_utils.podlab.kube.cluster import Cluster
 from ansible.module_utils.podlab.module import run
 
 
@@ -111,7 +112,7 @@ def main() -> None:
     """Bring the machine to what the cluster says."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     try:
-        plan = Gateway(cluster_of(module.params["cluster"]), module.params["state"] == "present")
+        plan = Gateway(Cluster.of_option(module.params["cluster"]), module.params["state"] == "present")
     except PodlabError as error:
         module.fail_json(msg=error.message)
     run(module, "gateway", plan.items, plan.state)

@@ -19,7 +19,10 @@ options:
     type: dict
     required: true
   pods:
-    description: Complete v1 Pod objects with C(metadata.uid) and C(spec.nodeName), as M(podlab_manifests) returns them.
+    description:
+      - v1 Pod objects with C(metadata.uid) and C(spec.nodeName), as M(podlab_manifests) returns them. What the API
+        server fills in may be left out.
+      - With O(state=absent) C(metadata.uid) is enough.
     type: list
     elements: dict
     required: true
@@ -77,6 +80,38 @@ EXAMPLES = r"""
     services: "{{ plan.services }}"
     images: "{{ images.images }}"
     exclusive: true
+
+# Complete: the lab is up, and after these three it is as before.
+- name: Have the image
+  podlab_image:
+    images:
+      - reference: busybox
+  register: had
+
+- name: Start one pod more
+  podlab_pod:
+    cluster: "{{ podlab_cluster }}"
+    images: "{{ had.images }}"
+    pods:
+      - metadata:
+          name: alone
+          uid: 7e0ff9a3-6a4e-4b42-9d5e-0d2d9f3f5c11
+        spec:
+          nodeName: kind-worker
+          containers:
+            - name: main
+              image: busybox
+              command: [sleep, "3600"]
+
+- name: Delete it
+  podlab_pod:
+    cluster: "{{ podlab_cluster }}"
+    pods:
+      - metadata:
+          uid: 7e0ff9a3-6a4e-4b42-9d5e-0d2d9f3f5c11
+    state: absent
+    grace_period: 0
+    wait: true
 """
 
 RETURN = r"""
@@ -115,6 +150,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab import module as glue
+from ansible.module_utils.podlab.errors import PodlabError
 from ansible.module_utils.podlab.pod_plan import Pods, Request
 
 
@@ -139,7 +175,11 @@ def main() -> None:
     period = module.params["max_container_restart_period"]
     if not 1 <= period <= 300:
         module.fail_json(msg=f"max_container_restart_period must be between 1 and 300, not {period}")
-    pods = Pods(Request(module.params))
+    try:
+        pods = Pods(Request(module.params))
+    except PodlabError as error:
+        problems = [problem._asdict() for problem in error.problems]
+        module.fail_json(msg=error.message, problems=problems, **error.details)
     glue.run(module, "pods", pods.items, pods.state, apply_all=pods.apply)
 
 

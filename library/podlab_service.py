@@ -151,6 +151,7 @@ EXAMPLES = r"""
     pods: "{{ pods.pods }}"
     endpoint_slices: "{{ plan.endpoint_slices }}"
 
+# In a lab that is up the watcher soon brings back what the lab's objects say: change those, with ./lab apply.
 - name: Program one node by hand
   podlab_service:
     cluster:

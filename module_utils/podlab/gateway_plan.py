@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import PodlabError, Problem, refuse
+from .errors import Problem, refuse
 from .kube import gateway as rules
 from .kube.cluster import Cluster, PortMapping
 from .kube.kind_validate import addresses_clash
@@ -83,11 +83,3 @@ def _listener(one: PortMapping, known: list[sockets.Listener]) -> str:
         return ""
     process = sockets.owner(found.inode) or "a process that is not to be seen from here"
     return f"{process}, which listens on {found.title()}"
-
-
-def cluster_of(plain: dict[str, Any]) -> Cluster:
-    """The option cluster. Raises PodlabError when it is none."""
-    try:
-        return Cluster.from_dict(plain)
-    except (KeyError, TypeError) as error:
-        raise PodlabError(f"cluster: is no cluster as Cluster.to_dict makes it: {error} is missing or wrong") from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .errors import PodlabError
+from .errors import PodlabError, Problem, refuse
+from .kube import defaults
 from .kube.cluster import Cluster
 from .kube.podspec import Machine, runtime_config
 from .runtime import narrate, paths, pods
@@ -26,12 +27,40 @@ def title(pod: Mapping[str, Any]) -> str:
     return f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
 
+def complete(given: Sequence[Mapping[str, Any]], absent: bool) -> list[Mapping[str, Any]]:
+    """The Pod objects with the values that the API server fills in. absent: they are only named by their UID.
+
+    Raises PodlabError with everything that is missing.
+    """
+    refuse(problem for place, pod in enumerate(given) for problem in _missing(f"pods[{place}]", pod, absent))
+    if absent:
+        return list(given)
+    return [
+        {**pod, "metadata": {"namespace": "default", **pod["metadata"]}, "spec": defaults.pod_spec(pod["spec"])}
+        for pod in given
+    ]
+
+
+def _missing(where: str, pod: Mapping[str, Any], absent: bool) -> Iterator[Problem]:
+    metadata, spec = pod.get("metadata") or {}, pod.get("spec") or {}
+    containers = spec.get("containers") or []
+    wanted = {"metadata.uid": metadata.get("uid")}
+    if not absent:
+        wanted["metadata.name"] = metadata.get("name")
+        wanted.update({"spec.nodeName": spec.get("nodeName"), "spec.containers": containers})
+        for place, each in enumerate(containers):
+            wanted.update({f"spec.containers[{place}].{key}": each.get(key) for key in ("name", "image")})
+    for key, value in wanted.items():
+        if not value:
+            yield Problem(f"{where}.{key}", "is required and missing", "podlab_manifests makes whole Pods")
+
+
 class Request:
-    """The options of podlab_pod."""
+    """The options of podlab_pod. Raises PodlabError for a cluster or pods that are none."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self.cluster = Cluster.from_dict(params["cluster"])
-        self.pods: Sequence[Mapping[str, Any]] = params["pods"]
+        self.cluster = Cluster.of_option(params["cluster"])
+        self.pods: Sequence[Mapping[str, Any]] = complete(params["pods"], params["state"] == "absent")
         self.services: Sequence[Mapping[str, Any]] = params["services"]
         self.images: Mapping[str, Any] = params["images"]
         self.exclusive: bool = params["exclusive"]

@@ -292,3 +292,33 @@ def test_info_reads_and_never_changes(run_module: Callable[..., Any]) -> None:
     found = {each["pod"]["metadata"]["name"]: each["status"]["phase"] for each in result["state"]["pods"]}
     assert found == {"web": "Running", "lost": "Unknown"}
     assert run_module("podlab_pod_info", {"cluster": "none"})["state"]["pods"] == []
+
+
+def test_what_the_api_server_fills_in_may_be_left_out() -> None:
+    short = {
+        "metadata": {"name": "a", "uid": "u"},
+        "spec": {"nodeName": "w1", "containers": [{"name": "c", "image": "busybox"}]},
+    }
+    asked = request(short).request
+    [made] = asked.pods
+    assert made["metadata"]["namespace"] == "default"
+    assert made["spec"]["restartPolicy"] == "Always"
+    assert made["spec"]["containers"][0]["imagePullPolicy"] == "Always"
+    assert pod_plan.complete([made], False) == [made], "a complete pod stays as it is"
+
+
+def test_everything_that_is_missing_is_named_at_once() -> None:
+    wrong = [{"metadata": {"name": "a"}}, {"spec": {"containers": [{"name": "c"}]}}]
+    with pytest.raises(PodlabError) as caught:
+        request(*wrong)
+    places = [line.partition(": ")[0].strip() for line in caught.value.message.splitlines() if "is required" in line]
+    assert places == [
+        *("pods[0].metadata.uid", "pods[0].spec.nodeName", "pods[0].spec.containers"),
+        *("pods[1].metadata.uid", "pods[1].metadata.name", "pods[1].spec.nodeName", "pods[1].spec.containers[0].image"),
+    ]
+    request({"metadata": {"uid": "u"}}, state="absent")
+
+
+def test_a_cluster_that_is_none_is_one_message() -> None:
+    with pytest.raises(PodlabError, match="cluster: is no cluster as Cluster.to_dict makes it: 'nodes' is missing"):
+        request(cluster={})

@@ -7,6 +7,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..errors import PodlabError
 from .cidr import ipv4_network, listen_address
 from .kind_types import Config
 
@@ -95,6 +96,16 @@ class Cluster(NamedTuple):
         if known.get("dns_search") is not None:
             known["dns_search"] = tuple(known["dns_search"])
         return cls(**known)
+
+    @classmethod
+    def of_option(cls, plain: Mapping[str, Any]) -> Cluster:
+        """from_dict of a module's option cluster. Raises PodlabError when it is none."""
+        try:
+            return cls.from_dict(plain)
+        except (KeyError, TypeError) as error:
+            raise PodlabError(
+                f"cluster: is no cluster as Cluster.to_dict makes it: {error} is missing or wrong"
+            ) from error
 
 
 def _node_to_dict(node: Node) -> dict[str, Any]:
