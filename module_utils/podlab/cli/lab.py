@@ -46,3 +46,13 @@ def read(name: str = "") -> dict[str, Any]:
     """State of the lab that is meant (runtime.state.read_state), with its name as "name"."""
     found = lab_name(name)
     return {**state.read_state(found), "name": found}
+
+
+def whole(name: str = "") -> dict[str, Any]:
+    """As read. Raises PodlabError also when the lab's record is not written yet: its nodes are not known then."""
+    found = read(name)
+    if not found["cluster"]:
+        raise PodlabError(
+            f"The lab {found['name']} is half made. Finish it with ./lab up, or remove it with ./lab down"
+        )
+    return found

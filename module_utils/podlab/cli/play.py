@@ -125,11 +125,7 @@ def change(
     when something has changed.
     Raises PodlabError when there is no such lab.
     """
-    there = lab.read(name)
-    if not there["cluster"]:
-        raise PodlabError(
-            f"The lab {there['name']} is half made. Finish it with ./lab up, or remove it with ./lab down"
-        )
+    there = lab.whole(name)
     outcome = run(
         "lab.yml",
         environment={"KIND_CLUSTER_NAME": there["name"], "PODLAB_DOWN": "1", "PODLAB_SHOW": "changes"},

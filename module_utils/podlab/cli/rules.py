@@ -135,9 +135,11 @@ def _from_lab(asked: Asked) -> list[View]:
     from ..service_plan import ServicePlan
     from ..service_request import request
 
-    state = lab.read(asked.name)
+    state = lab.whole(asked.name)
     cluster, programmed = state["cluster"], state["services"]
-    params = {"cluster": cluster, "services": programmed["services"], "endpoint_slices": programmed["endpointslices"]}
+    # Nothing is programmed yet when `up` was stopped before that.
+    services, slices = (programmed.get(key) or [] for key in ("services", "endpointslices"))
+    params = {"cluster": cluster, "services": services, "endpoint_slices": slices}
     absent = dict.fromkeys(("nodes", "pods", "proxy", "dns_dir", "state_file"))
     wanted = request({**absent, **params, "state": "present"})
     nodes = [node for node in wanted.nodes if asked.node in ("", node.proxy.name)]
