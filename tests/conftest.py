@@ -10,6 +10,7 @@ from typing import Any, Callable
 import ansible.module_utils
 import pytest
 import testinfra.backend
+from hypothesis import HealthCheck, settings
 
 from support import lanes, module_runner, snapshot
 
@@ -22,6 +23,10 @@ os.environ[snapshot.MARK] = str(os.getpid())
 
 # podlab://NODE or podlab://CLUSTER@NODE, for testinfra.get_host.
 testinfra.backend.BACKENDS["podlab"] = "support.testinfra_backend.PodlabBackend"
+
+# A loaded machine makes examples slowly: that is no fault of what is tested.
+settings.register_profile("podlab", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("podlab")
 
 # A failing lower floor explains a failing upper one, so it runs first.
 FLOORS = ("unit", "kernel", "lab", "demo")

@@ -83,6 +83,10 @@ class Table:
         return found
 
 
+# The fixture makes a namespace once for all examples, on purpose; a loaded machine is slow.
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
     made = Namespace()
@@ -307,7 +311,7 @@ def _distinct(services: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_the_kernel_has_what_is_wanted_for_random_services(table: Table) -> None:
-    @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
     @given(labs())
     def prints(lab_objects: Any) -> None:
         want = build(_distinct(lab_objects[0]), lab_objects[1])
@@ -325,7 +329,7 @@ def test_the_kernel_has_what_is_wanted_for_random_services(table: Table) -> None
 
 
 def test_clashing_services_load_too(table: Table) -> None:
-    @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=10, deadline=None, suppress_health_check=SLOW)
     @given(labs())
     def loads(lab_objects: Any) -> None:
         table.sync(build(*lab_objects))

@@ -91,6 +91,36 @@ def test_json_lists_nulls_and_status():
     }
 
 
+OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "u"}
+
+
+def test_what_the_api_server_sets_itself_is_ignored_as_there():
+    """So what kubectl, or podlab's own get, prints of an object can be applied."""
+    told = {
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "generation": 3,
+        "managedFields": [{"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {}}}],
+        "resourceVersion": "99",
+        "selfLink": "/api",
+        "uid": "6f4d9a5c-0000-4000-8000-000000000002",
+    }
+    plain = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "busybox"}]},
+    }
+    status = {"phase": "Running", "podlab": {"pause": 7}}
+    result = read(json.dumps({**plain, "metadata": {**plain["metadata"], **told}, "status": status}))
+    assert result.problems == ()
+    assert result.manifests[0].object == plain
+    owned = {**plain, "metadata": {**plain["metadata"], "finalizers": ["a/b"], "ownerReferences": [OWNER]}}
+    assert [problem.place for problem in read(json.dumps(owned)).problems] == [
+        "Pod/web: metadata.finalizers",
+        "Pod/web: metadata.ownerReferences",
+    ]
+
+
 def test_a_fault_of_one_file_hides_nothing_of_another():
     result = read("a: [", "{apiVersion: v1, kind: Podd}", "{apiVersion: v1, kind: Namespace, metadata: {name: x}}")
     assert [problem.file for problem in result.problems] == ["0.yaml", "1.yaml"]

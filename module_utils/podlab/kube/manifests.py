@@ -124,7 +124,7 @@ def _checked(manifest: Manifest, definitions: Mapping[str, Any], problems: list[
         problems.append(manifest.problem(fault))
         return
     kind = KINDS[manifest.object["kind"]]
-    result = schema.check(manifest.object, kind.schema, definitions)
+    result = schema.check(_written(manifest.object), kind.schema, definitions)
     findings = list(result.findings)
     seen = {finding.path for finding in findings}
     later = [*supported.unsupported(result.object), *checks.check(result.object)]
@@ -140,6 +140,15 @@ def _checked(manifest: Manifest, definitions: Mapping[str, Any], problems: list[
     if kind.namespaced:
         metadata["namespace"] = metadata.get("namespace") or "default"
     yield manifest._replace(object={**thing, "metadata": metadata})
+
+
+def _written(thing: Mapping[str, Any]) -> dict[str, Any]:
+    """The object without what the API server alone says of it; of status there is left what Services are made of."""
+    kept = {name: value for name, value in thing.items() if name != "status" or thing["kind"] == "Service"}
+    metadata = kept.get("metadata")
+    if isinstance(metadata, dict):
+        kept["metadata"] = {name: value for name, value in metadata.items() if name not in supported.SERVER_SET}
+    return kept
 
 
 def _kind_fault(thing: Mapping[str, Any]) -> Finding | None:

@@ -26,6 +26,8 @@ def only(*values: Any) -> Only:
     return Only(values)
 
 
+# What the API server sets itself and takes from nobody: objects that kubectl has read from a cluster have it.
+SERVER_SET = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
 _METADATA = {"name": YES, "namespace": YES, "labels": YES, "annotations": YES}
 _TEMPLATE_METADATA = {"labels": YES, "annotations": YES}
 _SELECTOR = {"matchLabels": YES, "matchExpressions": YES}
