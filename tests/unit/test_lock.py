@@ -41,6 +41,22 @@ def test_holding_and_letting_go() -> None:
     assert not os.path.exists(paths.run_root())
 
 
+def test_another_labs_end_may_take_the_directory_away_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last lab that goes removes the directory, which this one has just seen."""
+    ends = iter([lambda: lock.release("other", os.getpid())])
+    lock.hold("other", os.getpid())
+    real = os.makedirs
+
+    def makedirs(*args: object, **options: object) -> None:
+        real(*args, **options)  # type: ignore[arg-type]
+        next(ends, lambda: None)()
+
+    monkeypatch.setattr(os, "makedirs", makedirs)
+    lock.hold("kind", os.getpid())
+    assert record()["pid"] == os.getpid()
+    lock.release("kind", os.getpid())
+
+
 def test_holding_twice_is_holding_once() -> None:
     lock.hold("kind", os.getpid())
     lock.hold("kind", os.getpid())

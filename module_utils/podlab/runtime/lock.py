@@ -19,9 +19,13 @@ from .lab import check_name
 
 @contextlib.contextmanager
 def _opened(cluster: str) -> Iterator[int]:
-    os.makedirs(paths.run_root(), 0o700, exist_ok=True)
     while True:
-        fd = os.open(paths.lock_file(cluster), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.makedirs(paths.run_root(), 0o700, exist_ok=True)
+        try:
+            fd = os.open(paths.lock_file(cluster), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            # Another lab was the last one in the directory, and has just taken it away.
+            continue
         fcntl.flock(fd, fcntl.LOCK_EX)
         # A lock on a file that was removed meanwhile would be nobody's.
         with contextlib.suppress(FileNotFoundError):

@@ -77,15 +77,7 @@ def stop(cluster: str) -> None:
     """End the watcher and wait for its end. Raises PodlabError when it does not end."""
     record = read(cluster)
     if record["alive"]:
-        fd = syscalls.pidfd_open(record["pid"])
-        try:
-            process.kill(record["pid"], record["start"])
-            poll = select.poll()
-            poll.register(fd, select.POLLIN)
-            if not poll.poll(END_SECONDS * 1000):
-                raise PodlabError(f"The watcher of lab {cluster} does not end: pid {record['pid']}")
-        finally:
-            os.close(fd)
+        _end(cluster, record["pid"], record["start"])
     hierarchies = cgroup.detect()
     hierarchies.remove(paths.watcher_cgroup(cluster))
     # A lab that is there has nodes in it.
@@ -95,3 +87,20 @@ def stop(cluster: str) -> None:
         os.unlink(paths.watcher_file(cluster))
     except FileNotFoundError:
         pass
+
+
+def _end(cluster: str, pid: int, started: int) -> None:
+    """Kill the watcher and wait for its end. It may have ended since it was looked at."""
+    try:
+        fd = syscalls.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not process.kill(pid, started):
+            return
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        if not poll.poll(END_SECONDS * 1000):
+            raise PodlabError(f"The watcher of lab {cluster} does not end: pid {pid}")
+    finally:
+        os.close(fd)
