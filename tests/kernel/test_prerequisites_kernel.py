@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,10 +61,10 @@ def test_observed_facts_agree_with_the_programs_that_show_them() -> None:
 
 def test_a_look_at_the_machine_is_quick() -> None:
     prereq_facts.observe(prereq_facts.Wanted())
-    started = time.perf_counter()
+    started = sum(os.times()[:4])
     prereq.judge(prereq_facts.observe(prereq_facts.Wanted()), prereq_facts.Wanted())
-    # Some 5 ms on two idle cores; it runs at every `up`.
-    assert time.perf_counter() - started < 0.06
+    # Some 5 ms of a processor, its own and that of its children; it runs at every `up`.
+    assert sum(os.times()[:4]) - started < 0.06
 
 
 def test_this_machine_can_carry_a_lab(run_module: Callable[..., dict[str, Any]]) -> None:

@@ -135,11 +135,13 @@ def test_headers_and_host() -> None:
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
 def test_nobody_listens(kind: str) -> None:
-    with socket.create_server((LOOPBACK, 0)) as once:
-        port = once.getsockname()[1]
-    before = os.listdir("/proc/self/fd")
-    outcome, text = ask(kind=kind, port=port)
-    assert os.listdir("/proc/self/fd") == before
+    with socket.socket() as held:
+        # Bound, so that it is nobody else's, and nobody listens.
+        held.bind((LOOPBACK, 0))
+        port = held.getsockname()[1]
+        before = os.listdir("/proc/self/fd")
+        outcome, text = ask(kind=kind, port=port)
+        assert os.listdir("/proc/self/fd") == before
     assert (outcome, text.endswith(f"dial tcp {LOOPBACK}:{port}: connect: connection refused")) == (FAILURE, True)
 
 
@@ -162,7 +164,7 @@ def test_its_time_is_all_it_has() -> None:
         FAILURE,
         f'Get "http://{LOOPBACK}:{port}/": context deadline exceeded (Client.Timeout exceeded)',
     )
-    assert 1.0 <= took < 2.0
+    assert 1.0 <= took < SECONDS, "it has waited for the answer"
 
 
 def test_a_response_without_an_end() -> None:

@@ -8,8 +8,8 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
-import socket
 import subprocess
 import tarfile
 import threading
@@ -112,23 +112,20 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if shutil.which("docker-registry") is None:
         pytest.skip("needs the package docker-registry")
     directory = tmp_path_factory.mktemp("registry")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     (directory / "config.yml").write_text(
-        f"version: 0.1\nlog: {{accesslog: {{disabled: true}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n"
+        f"version: 0.1\nlog: {{accesslog: {{disabled: true}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n"
         f"storage: {{filesystem: {{rootdirectory: {directory}/data}}}}\n"
     )
     argv = ["docker-registry", "serve", str(directory / "config.yml")]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        for line in process.stderr:
-            if "listening on" in line:
-                break
-        else:
-            raise AssertionError("docker-registry ended at once")
+        # The port is the kernel's choice.
+        found = (re.search(r"listening on (127\.0\.0\.1:\d+)", line) for line in process.stderr)
+        address = next((match[1] for match in found if match), "")
+        assert address, "docker-registry ended at once"
         reader = threading.Thread(target=process.stderr.read)
         reader.start()
-        yield f"127.0.0.1:{port}"
+        yield address
         process.terminate()
         reader.join()
 

@@ -73,9 +73,9 @@ def test_every_pod_answers_and_sees_the_client(lab: Node, program: Run) -> None:
     with lab.listening(8080) as servers:
         answers = collections.Counter(connect(lab.pods[client], VIP, 80, servers) for _ in range(300))
         seen = {connect(lab.node, VIP, 80, servers)[1] for _ in range(5)}
-    # To others as itself; to itself, the hairpin, as the node. Five standard deviations of 300 with chance 1/3: 41.
+    # To others as itself; to itself, the hairpin, as the node. Six standard deviations of 300 with chance 1/3: 49.
     assert set(answers) == {(client, GATEWAY), *((other, client) for other in others)}
-    assert all(59 <= count <= 141 for count in answers.values()), answers
+    assert all(51 <= count <= 149 for count in answers.values()), answers
     assert seen == {GATEWAY}
 
 

@@ -23,7 +23,7 @@ from support.services import endpoint, endpoint_slice, service
 pytestmark = pytest.mark.kernel
 
 Run = Callable[..., dict[str, Any]]
-SECONDS = 10
+SECONDS = 60
 PORT = 30999
 
 
@@ -176,6 +176,17 @@ def test_it_ends_when_the_labs_directory_is_gone(name: str, node: Node, program:
         os.rename(gone, paths.cluster_dir(name))
     finally:
         os.close(pidfd)
+
+
+def test_one_that_has_ended_by_itself_is_no_error(name: str, program: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at it and its end there is time to end: a lab that goes takes it along."""
+    program([], [])
+    record = watcher.read(name)
+    watcher.stop(name)
+    with monkeypatch.context() as early:
+        early.setattr(watcher, "read", lambda cluster: record)
+        watcher.stop(name)
+    assert not watcher.read(name)["alive"]
 
 
 # -- the sockets ------------------------------------------------------------------------------------------------------

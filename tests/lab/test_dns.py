@@ -16,13 +16,13 @@ DNS = "10.96.0.10"
 
 def dig(lab: Lab, *question: str) -> list[str]:
     """The answers, sorted, as `dig +short` prints them; asked in the network of a pod that is no DNS server."""
-    flags = ("+short", "+time=3", "+tries=1")
+    flags = ("+short", "+time=8", "+tries=1")
     return sorted(lab.in_pod_network(lab.pod("core-k8s"), "dig", f"@{DNS}", *flags, *question).stdout.split())
 
 
 def status_of(lab: Lab, name: str) -> str:
     """The response code: NOERROR, NXDOMAIN."""
-    text = lab.in_pod_network(lab.pod("core-k8s"), "dig", f"@{DNS}", "+time=3", "+tries=1", name).stdout
+    text = lab.in_pod_network(lab.pod("core-k8s"), "dig", f"@{DNS}", "+time=8", "+tries=1", name).stdout
     return text.partition("status: ")[2].partition(",")[0]
 
 

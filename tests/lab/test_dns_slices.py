@@ -35,7 +35,7 @@ spec: {type: ExternalName, externalName: web.default.svc.cluster.local}
 
 def dig(lab: Lab, *question: str) -> list[str]:
     """The answers, sorted, asked in the network of a pod."""
-    command = ("dig", f"@{DNS}", "+short", "+time=3", "+tries=1", *question)
+    command = ("dig", f"@{DNS}", "+short", "+time=8", "+tries=1", *question)
     return sorted(lab.in_pod_network(lab.pod("core-k8s"), *command).stdout.splitlines())
 
 

@@ -359,9 +359,9 @@ def test_killed_half_way_down_leaves_nothing(host: Machine, tmp_path: pathlib.Pa
     )
     forwarding = host.path("/proc/sys/net/ipv4/ip_forward")
     if moment == "iptables":
-        until(lambda: "PODLAB" in host.sh("iptables-save"), "no rule appears", 30)
+        until(lambda: "PODLAB" in host.sh("iptables-save"), "no rule appears", 90)
     else:
-        until(lambda: host.sh("sysctl", "-n", FORWARDING) == "1\n", f"{forwarding} stays 0", 30)
+        until(lambda: host.sh("sysctl", "-n", FORWARDING) == "1\n", f"{forwarding} stays 0", 90)
     kill_with_children(process)
     process.wait()
     lab.invoke("down")

@@ -61,7 +61,7 @@ def lab(host: Machine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sma
     root, server = os.open("/", os.O_RDONLY | os.O_DIRECTORY), socket.create_server(("127.0.0.1", 0))
     leaked = {"pass_fds": (root, server.fileno()), "stdout": None}
     process = host.popen("ansible-playbook", "playbooks/lab.yml", environment=lab.environment, **leaked)
-    assert process.wait(60) == 0
+    assert process.wait(180) == 0
     os.close(root)
     server.close()
     yield lab

@@ -94,24 +94,22 @@ def test_hosts_file_with_subdomain_and_aliases(extras: Lab) -> None:
 
 
 def test_resolver_file_byte_for_byte(extras: Lab, web: dict[str, Any]) -> None:
-    searches = machine_searches()
+    own = "default.svc.cluster.local svc.cluster.local cluster.local"
     assert extras.exec(name_of(web), "cat", "/etc/resolv.conf") == (
-        f"search default.svc.cluster.local svc.cluster.local cluster.local{searches}\n"
-        "nameserver 10.96.0.10\n"
-        "options ndots:5\n"
+        f"search {own}{machine_searches(own)}\nnameserver 10.96.0.10\noptions ndots:5\n"
     )
+    own = "extras.svc.cluster.local svc.cluster.local cluster.local"
     assert extras.exec("words", "cat", "/etc/resolv.conf", namespace="extras") == (
-        f"search extras.svc.cluster.local svc.cluster.local cluster.local{searches} test\n"
-        "nameserver 10.96.0.10\n"
-        "options ndots:2\n"
+        f"search {own}{machine_searches(own)} test\nnameserver 10.96.0.10\noptions ndots:2\n"
     )
 
 
-def machine_searches() -> str:
-    """The search domains that the machine's own resolv.conf adds."""
+def machine_searches(own: str) -> str:
+    """The search domains that the machine's own resolv.conf adds, which may be a pod's, too."""
     text = pathlib.Path("/etc/resolv.conf").read_text(encoding="utf-8")
     found = re.findall(r"^search[ \t]+(.*)$", text, re.MULTILINE)
-    return "".join(f" {word.rstrip('.')}" for word in found[-1].split()) if found else ""
+    words = dict.fromkeys(word.rstrip(".") for word in found[-1].split()) if found else {}
+    return "".join(f" {word}" for word in words if word not in own.split())
 
 
 def test_hostname(extras: Lab, web: dict[str, Any]) -> None:
@@ -319,12 +317,21 @@ def test_cgroup_values_are_kubelets(lab: Lab) -> None:
     """Limit and request of .1 CPU: quota 10000 of 100000, 102 shares; the pause process 2 shares."""
     pod = lab.pod("core-k8s")
     found = values(container_pid(pod))
-    assert found == ("10000", "100000", "102")
-    assert values(pause_of(pod))[2] == "2"
+    assert found == ("10000", "100000", cpu_share(102))
+    assert values(pause_of(pod))[2] == cpu_share(2)
     # requests = limits for cpu alone is not Guaranteed.
     assert pod["status"]["qosClass"] == "Burstable"
     place = f"kubepods/burstable/pod{uid_of(pod)}/{container_of(pod)['containerID'].removeprefix('podlab://')}"
     assert place in pathlib.Path(f"/proc/{container_pid(pod)}/cgroup").read_text(encoding="utf-8")
+
+
+def cpu_share(shares: int) -> str:
+    """As the hierarchy has it: shares, or the weight that they are in v2 (KEP-2254)."""
+    return (
+        str(shares)
+        if "cpu" in {name for tree in cgroup.detect().v1 for name in tree.controllers}
+        else str(1 + (shares - 2) * 9999 // 262142)
+    )
 
 
 def values(pid: int) -> tuple[str, str, str]:

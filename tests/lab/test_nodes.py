@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import testinfra
 from testinfra.host import Host
@@ -46,7 +48,8 @@ def test_routes_are_one_per_node_and_one_per_pod(lab: Lab, node: Host, number: i
     pods = [destination for destination in table if destination.startswith(prefix)]
     assert all(table[pod][1] == "dev" and table[pod][2].startswith("veth") for pod in pods)
     assert len(routes) == 1 + len(others) + 1 + len(pods)
-    assert len(pods) == node.check_output("ip -o link show type veth").count(" veth")
+    links = json.loads(node.check_output("ip -j link show type veth"))
+    assert len(pods) == sum(link["ifname"].startswith("veth") for link in links)
 
 
 def test_sysctls(node: Host) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from support.lab import Lab, container_of, name_of, uid_of
+from support.lab import Lab, container_of, pids_in, uid_of
 
 pytestmark = pytest.mark.lab
 
@@ -30,6 +30,7 @@ def test_script_that_fails_then_ends_then_runs(extras: Lab, pod: str, expected: 
     after = extras.until(uid, lambda found: outcome(found) == expected, f"expected {expected}")
     # The script's own count, from a volume that outlives its container, says the same.
     runs = expected[2] + 1
+    extras.until_logged(after, f" this is run {runs}\n", expected[2])
     log = extras.invoke("logs", pod, "-n", "extras").stdout
     assert log == f"this is run {runs}\n"
     if expected[0] == "Failed":
@@ -49,6 +50,7 @@ def test_first_restart_is_immediate_the_second_waits(extras: Lab) -> None:
     """The wait is counted from the end of the run before: 0, then 2 s, the cap that the extras were made with."""
     uid = uid_of(extras.pod("always", "extras"))
     pod = extras.until(uid, lambda found: outcome(found)[1:3] == ("running", 2), "run 3 has not come")
+    extras.until_logged(pod, " this is run 3\n", 2)
     logs = [extras.log_times(pod, run) for run in (0, 1, 2)]
     assert logs[1][0] - logs[0][-1] < 2
     assert 2 <= logs[2][0] - logs[1][-1] < 10
@@ -88,10 +90,10 @@ def test_command_that_cannot_be_started_is_tried_again_and_again(extras: Lab) ->
 
 
 def test_pods_that_ended_leave_no_process_and_stay_to_be_seen(extras: Lab) -> None:
+    names = ("never", "onfailure", "no-command", "hungry")
+    for name in names:
+        extras.until(uid_of(extras.pod(name, "extras")), lambda pod: not pod["alive"], f"{name} has not ended")
     lines = extras.invoke("get", "pods", "-n", "extras").stdout.splitlines()
     status = {line.split()[0]: line.split()[2] for line in lines[1:]}
-    assert {status["never"], status["onfailure"]} == {"Error", "Completed"}
-    assert (status["no-command"], status["hungry"]) == ("StartError", "OOMKilled")
-    for pod in extras.pods(namespace="extras"):
-        if name_of(pod) in ("never", "onfailure", "no-command", "hungry"):
-            assert pod["alive"] is False
+    assert [status[name] for name in names] == ["Error", "Completed", "StartError", "OOMKilled"]
+    assert not {name: pids for name in names if (pids := pids_in(extras.pod(name, "extras")))}

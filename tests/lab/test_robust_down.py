@@ -138,9 +138,10 @@ def reboot(machine: Machine) -> None:
     for link in machine.sh("sh", "-c", "ls /sys/class/net | grep ^podlab").split():
         machine.sh("ip", "link", "delete", link)
     machine.sh("sh", "-c", "kill -KILL -1; umount /run/netns/*; rm -r /run/netns /run/podlab")
-    procs = list(machine.path("/sys/fs/cgroup").glob("*/podlab/**/cgroup.procs"))
+    places = [place for tree in machine.cgroup_trees() if machine.path(place := f"{tree}/podlab").is_dir()]
+    procs = [file for place in places for file in machine.path(place).glob("**/cgroup.procs")]
     until(lambda: not any(file.read_text() for file in procs), "processes are left after a kill of all")
-    machine.sh("sh", "-c", "find /sys/fs/cgroup/*/podlab -depth -type d -exec rmdir {} +")
+    machine.sh("find", *places, *"-depth -type d -exec rmdir {} +".split())
 
 
 def test_up_after_a_reboot(lab: SmallLab) -> None:
@@ -163,7 +164,7 @@ def test_two_labs_and_a_stranger(host: Machine, tmp_path: pathlib.Path) -> None:
     """Labs side by side with the same pod subnet; a namespace, a link and a cgroup of somebody else's between them."""
     host.sh("ip", "netns", "add", "podlab-stranger")
     host.sh("ip", "link", "add", "podlabfeedbeef", "type", "veth", "peer", "stranger")
-    host.sh("sh", "-c", "for tree in $(ls /sys/fs/cgroup); do mkdir -p /sys/fs/cgroup/$tree/podlab/stranger; done")
+    host.sh("mkdir", "-p", *(f"{tree}/podlab/stranger" for tree in host.cgroup_trees()))
     before = host.snapshot()
     one, two = (SmallLab(host, tmp_path, name) for name in ("one", "one-two"))
     one.up()

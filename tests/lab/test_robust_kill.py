@@ -100,11 +100,11 @@ def interrupted(
     """Start `up`, and end it when the moment has come."""
     with start(lab) as process:
         try:
-            until(lambda: moment(lab.machine) or process.poll() is not None, "the moment never came", 30)
+            until(lambda: moment(lab.machine) or process.poll() is not None, "the moment never came", 90)
             assert process.poll() is None, "`up` had ended before"
         finally:
             end(process)
-        process.wait(30)
+        process.wait(90)
 
 
 @pytest.mark.parametrize("moment", [moment for moment in MOMENTS if moment not in ONLY_FOR_DOWN])
@@ -141,9 +141,9 @@ def test_down_killed_half_way(lab: SmallLab) -> None:
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     environment = {**lab.environment, "PODLAB_DOWN": "1"}
     with lab.machine.popen("ansible-playbook", "playbooks/teardown.yml", environment=environment, **silent) as process:
-        until(lambda: not has_uplink(lab.machine) or process.poll() is not None, "the uplink stays", 30)
+        until(lambda: not has_uplink(lab.machine) or process.poll() is not None, "the uplink stays", 90)
         kill_with_children(process)
-        process.wait(30)
+        process.wait(90)
 
 
 def test_one_run_at_a_time(lab: SmallLab) -> None:
@@ -180,13 +180,17 @@ def test_one_run_at_a_time(lab: SmallLab) -> None:
 
 
 def test_two_runs_at_once(lab: SmallLab) -> None:
-    """Really at once: the one fails with the message, the other is not disturbed."""
+    """Really at once: the one fails with the message, the other, held up so that it is not faster, is not disturbed."""
     with start(lab) as first:
-        until(lambda: MOMENTS["the lock"](lab.machine) or first.poll() is not None, "no lock", 30)
-        second = lab.invoke("up", "--config", str(lab.config))
+        until(lambda: MOMENTS["the lock"](lab.machine) or first.poll() is not None, "no lock")
+        os.killpg(first.pid, signal.SIGSTOP)
+        try:
+            second = lab.invoke("up", "--config", str(lab.config))
+        finally:
+            os.killpg(first.pid, signal.SIGCONT)
         assert second.returncode
         assert re.search(rf"Lab {NAME} is being changed by another run: held by pid \d+ since 20\d\d-", second.stderr)
-        first.wait(60)
+        first.wait(180)
     assert first.returncode == 0
     lab.assert_works()
     assert "nothing to do" in lab.up()

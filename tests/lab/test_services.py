@@ -208,9 +208,9 @@ REFUSED = {
         service(
             "new",
             type="NodePort",
-            ports=[{"name": "a", "port": 80, "nodePort": 30090}, {"name": "b", "port": 81, "nodePort": 30090}],
+            ports=[{"name": "a", "port": 80, "nodePort": 30082}, {"name": "b", "port": 81, "nodePort": 30082}],
         ),
-        "Service/new: spec.ports[1].nodePort: node port 30090/TCP clashes with ports[0] of this Service. "
+        "Service/new: spec.ports[1].nodePort: node port 30082/TCP clashes with ports[0] of this Service. "
         "Give each port and protocol once",
     ),
     "port twice": (

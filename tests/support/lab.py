@@ -7,7 +7,6 @@ import datetime
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import time
@@ -15,13 +14,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Callable
 
 from podlab.cli.crilogs import Watch
+from podlab.linux import process
 from podlab.runtime import paths, state
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 VENV = pathlib.Path(sys.executable).parent
 
 # Far above what anything here takes: only a hang reaches it.
-COMMAND_SECONDS = 120
+COMMAND_SECONDS = 300
 # How often what sends no event (a process that ended) is looked at again.
 LOOK_AGAIN_SECONDS = 0.1
 
@@ -102,10 +102,16 @@ class Lab:
     def pods(self, prefix: str = "", namespace: str = "default") -> list[dict[str, Any]]:
         """The pods whose name begins so, each with "status", "alive" and "supervisor"; read in this process."""
         return [
+            pod
+            for pod in self.every_pod()
+            if name_of(pod).startswith(prefix) and pod["metadata"]["namespace"] == namespace
+        ]
+
+    def every_pod(self) -> list[dict[str, Any]]:
+        """The pods of every namespace, as pods() has them."""
+        return [
             {**entry["pod"], "status": entry["status"], "alive": entry["alive"], "supervisor": entry["supervisor"]}
             for entry in state.read_pods(self.name)
-            if entry["pod"]["metadata"]["name"].startswith(prefix)
-            and entry["pod"]["metadata"]["namespace"] == namespace
         ]
 
     def pod(self, prefix: str, namespace: str = "default") -> dict[str, Any]:
@@ -113,6 +119,14 @@ class Lab:
         found = self.pods(prefix, namespace)
         assert len(found) == 1, f"{prefix}: {[name_of(pod) for pod in found]}"
         return found[0]
+
+    def status_written(self, pod: Mapping[str, Any]) -> float:
+        """When the pod's status was last written: what follows from it is measured from there, not from our reading."""
+        return written(f"{paths.pod_dir(self.name, uid_of(pod))}/status.json")
+
+    def services_written(self) -> float:
+        """When it was last noted what is programmed, which comes after the rules and the records."""
+        return written(paths.services_file(self.name))
 
     def log_file(self, pod: Mapping[str, Any], run: int) -> pathlib.Path:
         """The log of a run of the pod's first container, as it is on the disk."""
@@ -156,7 +170,7 @@ class Lab:
     # -- waiting ----------------------------------------------------------------------------------------------------
 
     def until(
-        self, uid: str, condition: Callable[[dict[str, Any]], object], otherwise: str, seconds: float = 20
+        self, uid: str, condition: Callable[[dict[str, Any]], object], otherwise: str, seconds: float = 60
     ) -> dict[str, Any]:
         """Wait until the pod with this uid fulfils the condition; return it.
 
@@ -165,13 +179,13 @@ class Lab:
         end = time.monotonic() + seconds
         with Watch(paths.pod_dir(self.name, uid)) as watch:
             while True:
-                pod = next((entry for entry in self._everywhere() if uid_of(entry) == uid), {})
+                pod = next((entry for entry in self.every_pod() if uid_of(entry) == uid), {})
                 if pod and condition(pod):
                     return pod
                 assert time.monotonic() < end, f"{otherwise}\n{json.dumps(pod.get('status'), indent=1)}"
                 watch.wait(LOOK_AGAIN_SECONDS)
 
-    def until_gone(self, uid: str, seconds: float = 20) -> None:
+    def until_gone(self, uid: str, seconds: float = 60) -> None:
         """Wait until nothing is left of the pod."""
         end = time.monotonic() + seconds
         parent = paths.pods_dir(self.name)
@@ -180,11 +194,14 @@ class Lab:
                 assert time.monotonic() < end, f"pod {uid} is still there after {seconds} s"
                 watch.wait(LOOK_AGAIN_SECONDS)
 
-    def _everywhere(self) -> list[dict[str, Any]]:
-        return [
-            {**entry["pod"], "status": entry["status"], "alive": entry["alive"], "supervisor": entry["supervisor"]}
-            for entry in state.read_pods(self.name)
-        ]
+    def until_logged(self, pod: Mapping[str, Any], text: str, run: int = 0, seconds: float = 60) -> None:
+        """Wait until a run of the pod's first container has written this: its words take their time to the log."""
+        file = self.log_file(pod, run)
+        end = time.monotonic() + seconds
+        with Watch(str(file.parent)) as watch:
+            while text not in (said := _text(str(file))):
+                assert time.monotonic() < end, f"{name_of(pod)}: {text!r} is not in its log: {said!r}"
+                watch.wait(LOOK_AGAIN_SECONDS)
 
 
 @contextlib.contextmanager
@@ -196,6 +213,11 @@ def made(name: str) -> Iterator[Lab]:
         yield lab
     finally:
         lab.invoke("down", "--name", name)
+
+
+def written(path: str) -> float:
+    """When a file was written, in seconds since the epoch."""
+    return os.stat(path).st_mtime
 
 
 def name_of(item: Mapping[str, Any]) -> str:
@@ -247,20 +269,17 @@ def pids_in(pod: Mapping[str, Any]) -> dict[int, str]:
 
 
 def container_pid(pod: Mapping[str, Any], name: str = "") -> int:
-    """Pid on this machine of the first process of a container (of the pod's only one without a name)."""
-    identity = container_of(pod, name)["containerID"].rpartition("/")[2]
-    pids = [pid for pid in pids_in(pod) if re.search(identity, _text(f"/proc/{pid}/cgroup"))]
-    # The first in its PID namespace; with shared processes the one whose parent is none of them.
-    return next(pid for pid in pids if _parent(pid) not in pids)
+    """Pid on this machine of the first process of a container (of the pod's only one without a name).
+
+    Its supervisor knows it, by the number that the node has for it. What a probe or an exec runs is in its cgroup, too.
+    """
+    inner = pod["status"]["podlab"]["pids"][name or container_of(pod)["name"]]
+    return next(pid for pid in pids_in(pod) if process.ns_pids(pid)[1:2] == [inner])
 
 
 def pause_of(pod: Mapping[str, Any]) -> int:
     """Pid on this machine of the pod's pause."""
     return next(pid for pid, command in pids_in(pod).items() if command == "/pause")
-
-
-def _parent(pid: int) -> int:
-    return int(_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
 
 
 def _text(path: str) -> str:

@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 # The network that the machine is in, as seen by a lab: a route with an owner.
 OUTSIDE = "192.0.2.0/24"
-END_SECONDS = 10.0
+END_SECONDS = 60.0
 
 
 class Done(subprocess.CompletedProcess[str]):
@@ -62,7 +62,7 @@ class Machine:
             with open(f"{directory}/cgroup.procs", "w", encoding="ascii") as file:
                 file.write("0")
 
-    def run(self, *argv: str, stdin: str = "", timeout: float = 60, **options: Any) -> Done:
+    def run(self, *argv: str, stdin: str = "", timeout: float = 180, **options: Any) -> Done:
         """Run a command on the machine to its end. Fails the test when it takes longer than timeout seconds."""
         pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
         with self.popen(*argv, **pipes, **options) as process:
@@ -78,6 +78,11 @@ class Machine:
         done = self.run(*argv, **options)
         assert done.returncode == 0, f"{' '.join(argv)}: exit {done.returncode}\n{done.text}"
         return done.stdout
+
+    def cgroup_trees(self) -> list[str]:
+        """Where the cgroup hierarchies are mounted: several of v1, or the one of v2."""
+        lines = self.path("/proc/1/mountinfo").read_text().splitlines()
+        return [line.split()[4] for line in lines if line.partition(" - ")[2].startswith("cgroup")]
 
     def snapshot(self) -> dict[str, dict[str, str]]:
         """support.snapshot.take() on the machine."""

@@ -27,7 +27,8 @@ from support.own_machine import own_machine
 from support.waiting import until
 
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-SECONDS = 15.0
+# Far above what anything here takes: only a hang reaches it.
+SECONDS = 60.0
 CAP_SYS_RESOURCE = 24
 Status = dict[str, Any]
 
@@ -159,7 +160,8 @@ class Pod:
 
     def log(self, name: str = "c0", run: int = 0) -> str:
         """The texts of the container's log, parts and lines alike."""
-        lines = (self.logs / name / f"{run}.log").read_text().splitlines()
+        # What is behind the last end of a line is being written.
+        lines = (self.logs / name / f"{run}.log").read_text().rpartition("\n")[0].splitlines()
         return "".join(line.split(" ", 3)[3] + "\n" * (line.split(" ", 3)[2] == "F") for line in lines)
 
     def exec(self, *argv: str, container: str = "", stdin: str | None = None, terminal: bool = False) -> Ran:
@@ -238,8 +240,14 @@ def _commands(pod: Pod, command: str) -> list[int]:
 
 def find_command(pod: Pod, command: str) -> int:
     """The process of the pod with this command line, when it is there."""
-    until(lambda: bool(_commands(pod, command)), f"{command} is not running")
-    return _commands(pod, command)[0]
+    found: list[int] = []
+
+    def there() -> bool:
+        found[:] = _commands(pod, command)
+        return bool(found)
+
+    until(there, f"{command} is not running")
+    return found[0]
 
 
 def remove(owner: Lab, uid: str, grace: int | None = None) -> None:

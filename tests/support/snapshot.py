@@ -225,7 +225,8 @@ def _processes() -> Iterator[tuple[str, str]]:
     home = _homes("self")
     for pid in filter(str.isdigit, os.listdir("/proc")):
         command = _read(f"/proc/{pid}/cmdline", missing="").rstrip("\0").replace("\0", " ")
-        if command and (_homes(pid) != home or _marked(pid)):
+        # Of one that has just ended nothing can be read any more.
+        if command and (_homes(pid) not in ([], home) or _marked(pid)):
             counted[command] += 1
     for command, number in counted.items():
         yield command, str(number)

@@ -23,7 +23,7 @@ def running(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[st
             process.kill()
 
 
-def until(condition: Callable[[], bool], otherwise: str, seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], otherwise: str, seconds: float = 30) -> None:
     """Return as soon as the condition holds; AssertionError saying `otherwise` after that many seconds.
 
     Between two looks it leaves the processor to what it waits for.
