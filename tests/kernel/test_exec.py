@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -164,6 +165,26 @@ class TestAsTheFirstProcess:
     def test_masks_cannot_be_taken_away(self, pod: runtime.Pod) -> None:
         assert "not permitted" in pod.exec("umount", "/proc/timer_list").err or not os.path.exists("/proc/timer_list")
         assert "Read-only file system" in pod.exec("touch", "/x", container="c1").err
+
+
+def test_what_a_shell_makes_of_its_background_is_not_the_containers(lab: runtime.Lab) -> None:
+    """Ignored signals and a nice value, of whoever starts the pod or runs the command."""
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, nice + 1)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGQUIT, signal.SIGUSR1)}
+    try:
+        pod = lab.run_pod(SLEEP)
+        # Not by a shell: busybox' own ignores one.
+        inside = pod.exec("cat", "/proc/self/stat", "/proc/self/status").out
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert inside.split()[18] == "0" and f"SigIgn:\t{0:016x}\n" in inside
+    for pid in (pod.pid(), pod.pause()):
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 0
+        assert f"SigIgn:\t{0:016x}\n" in pathlib.Path(f"/proc/{pid}/status").read_text()
+    pod.delete()
 
 
 def test_helpers_are_never_seen_inside(pod: runtime.Pod) -> None:

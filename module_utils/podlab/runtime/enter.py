@@ -20,6 +20,10 @@ from ..linux import capabilities, syscalls
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSWD_LIMIT = 1 << 20
 _LARGEST_ID = (1 << 31) - 1
+# Signals that a supervisor does something about; and those that it was started with ignored: by Python, by nohup, by a
+# shell that put its caller into the background. Asked once, for every process that comes of it.
+_OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+_IGNORED = tuple(number for number in range(1, signal.NSIG) if signal.getsignal(number) == signal.SIG_IGN)
 
 
 class User(NamedTuple):
@@ -133,12 +137,17 @@ def environment(pairs: Iterable[tuple[str, str]], home: str) -> dict[str, str]:
 
 
 def reset_process() -> None:
-    """Undo what a Python parent leaves: ignored signals, blocked signals, umask, keyring."""
+    """Undo what a Python parent leaves: ignored and blocked signals, umask, keyring, and its caller's nice value."""
     # Through libc at once: one call per signal in Python costs more than all of them here.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+    for number in (*_OURS, *_IGNORED):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0o022)
+    if os.getpriority(os.PRIO_PROCESS, 0):
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, 0)
+        except PermissionError:
+            pass  # without CAP_SYS_NICE nobody can be more than his parent
     try:
         syscalls.join_session_keyring()
     except OSError as error:
