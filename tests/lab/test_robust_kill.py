@@ -13,6 +13,7 @@ from typing import Any, Callable
 
 import pytest
 
+from podlab.cli.playbook import PATIENCE_SECONDS
 from podlab.kube.cluster import uplink_name
 from podlab.linux.process import children
 from support import snapshot
@@ -88,8 +89,12 @@ def kill_playbook(process: subprocess.Popen[str]) -> None:
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:
-    """Ctrl-C: SIGINT to the process group."""
+    """Ctrl-C: SIGINT to the process group. What Ansible does not end of by itself is killed, as the commands do it."""
     os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(4 * PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        kill_playbook(process)
 
 
 def interrupted(
