@@ -57,13 +57,16 @@ def _staying(pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def request(params: Mapping[str, Any]) -> Request:
-    """The module's parameters as a Request. Raises PodlabError with every problem of them."""
+    """The module's parameters as a Request. Raises PodlabError with every problem of them.
+
+    typed: the types of Services, slices and pods are known to be right, as those of what the watcher keeps to.
+    """
     cluster = params["cluster"]
     problems = _cluster_problems(params)
     family = str(cluster.get("ip_family") or "ipv4")
     services, pods = params["services"] or [], params["pods"] or []
     given = params["endpoint_slices"] or []
-    problems += service_check.check(services, given, pods, family)
+    problems += service_check.check(services, given, pods, family, bool(params.get("typed")))
     refuse(problems)
     zones = zones_of(cluster["nodes"])
     counted = pods if params.get("watch") else _staying(pods)
@@ -150,7 +153,9 @@ def summary(request: Request) -> list[dict[str, Any]]:
             if (endpoint.get("conditions") or {}).get("ready") is not False:
                 address = endpoint["addresses"][0]
                 host = f"[{address}]" if ":" in address else address
-                ready.setdefault(key, set()).update(f"{host}:{port['port']}" for port in item.get("ports") or ())
+                # kube-proxy ignores a port without a number.
+                numbers = [port["port"] for port in item.get("ports") or () if port.get("port")]
+                ready.setdefault(key, set()).update(f"{host}:{number}" for number in numbers)
     return [
         {
             "namespace": service["metadata"].get("namespace", "default"),

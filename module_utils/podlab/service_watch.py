@@ -211,7 +211,8 @@ class Watcher:
                 return SYNC_PERIOD
             pods = read_pods(self.cluster)
             self._follow_supervisors(pods)
-            asked = request({**inputs, "nodes": _nodes(inputs), "pods": pods, "state": "present", "watch": True})
+            known = {"nodes": _nodes(inputs), "pods": pods, "typed": True}
+            asked = request({**inputs, **known, "state": "present", "watch": True})
             # What it keeps to is not for the watcher to write.
             asked = asked._replace(inputs=None)
             state = read_json(asked.state_file)

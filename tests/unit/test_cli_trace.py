@@ -72,6 +72,12 @@ def test_a_targets_endpoints() -> None:
     ]
 
 
+def test_a_port_without_a_number_is_no_endpoint() -> None:
+    slices = [{**item, "ports": [{"name": "http"}]} for item in SLICES]
+    state = {**STATE, "services": {"services": SERVICES, "endpointslices": slices}}
+    assert list(trace_target.find(state, "web").endpoints) == []
+
+
 EVERY = "default/db, default/node-port, default/out, default/web, kube-system/kube-dns"
 PORTS = "dns (53/UDP), dns-tcp (53/TCP), metrics (9153/TCP)"
 

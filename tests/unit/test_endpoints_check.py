@@ -58,10 +58,75 @@ def test_a_bad_service(item: dict[str, Any], expected: str) -> None:
     assert problem.startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("services", "slices", "pods", "expected"),
+    [
+        (["web"], [], [], ["services[0]: must be a mapping, not 'web'"]),
+        (
+            [service(ports="80", externalIPs=[1]), service(sessionAffinityConfig={"clientIP": 5})],
+            [],
+            [],
+            [
+                "services[0].spec.ports: must be a list, not '80'",
+                "services[0].spec.externalIPs[0]: must be text, not 1",
+                "services[1].spec.sessionAffinityConfig.clientIP: must be a mapping, not 5",
+            ],
+        ),
+        (
+            [service(ports=[{"port": True, "targetPort": []}], selector={"app": None, "tier": 1})],
+            [],
+            [],
+            [
+                "services[0].spec.ports[0].port: must be a whole number, not true",
+                "services[0].spec.ports[0].targetPort: must be a whole number or text, not a list",
+                "services[0].spec.selector.tier: must be text, not 1",
+            ],
+        ),
+        (
+            [service(ipFamilies=["ipv4"], clusterIPs=["10.96.0.20", "x"])],
+            [],
+            [],
+            [
+                "services[0].spec.clusterIPs[1]: must be an IP address, not 'x'",
+                "services[0].spec.ipFamilies[0]: must be IPv4 or IPv6, not 'ipv4'",
+            ],
+        ),
+        (
+            [service('a"', status={"loadBalancer": {"ingress": [{"ip": "x"}]}}, ports=[{"name": "b c", "port": 80}])],
+            [],
+            [],
+            [
+                "services[0].metadata.name: must be lower case letters, digits and '-', beginning and ending with a "
+                "letter or digit; it is 'a\"'",
+                "services[0].status.loadBalancer.ingress[0].ip: must be an IP address, not 'x'",
+                "services[0].spec.ports[0].name: must be lower case letters, digits and '-', beginning and ending "
+                "with a letter or digit; it is 'b c'",
+            ],
+        ),
+        (
+            [],
+            [{**endpoint_slice([{"addresses": "10.0.0.1", "hints": {"forZones": [{}]}}]), "metadata": None}],
+            [{"pod": {"metadata": {"name": "a"}, "spec": {}}, "status": {"podIPs": [{"ip": 1}]}}],
+            [
+                "endpoint_slices[0].endpoints[0].addresses: must be a list, not '10.0.0.1'",
+                "endpoint_slices[0].endpoints[0].hints.forZones[0].name: is missing",
+                "endpoint_slices[0].metadata: is missing",
+                "pods[0].pod.spec.containers: is missing",
+                "pods[0].status.podIPs[0].ip: must be text, not 1",
+            ],
+        ),
+    ],
+)
+def test_types_that_nothing_could_be_made_of(
+    services: list[Any], slices: list[Any], pods: list[Any], expected: list[str]
+) -> None:
+    assert problems(services, slices, pods) == expected
+
+
 def test_several_inputs_at_once() -> None:
     found = problems(
         [service(), service(), service("other")],
-        [endpoint_slice([endpoint("10.244.1.x"), {"addresses": []}, endpoint("fd00::1")]), {"metadata": {}}],
+        [endpoint_slice([endpoint("10.244.1.x"), {"addresses": []}, endpoint("fd00::1")]), {"metadata": {"name": "x"}}],
         [{"status": {}}, pod("a", "10.244.1.300")],
     )
     assert [line.split(":")[0] for line in found] == [

@@ -25,6 +25,11 @@ def test_addresses_are_in_the_order_of_their_text_and_slices_of_the_same_ports_a
     ]
 
 
+def test_a_port_without_a_number_is_none() -> None:
+    (item,) = endpoints([endpoint_slice([endpoint("10.244.1.2")], [{"name": "a"}, {"name": "b", "port": 80}])])
+    assert item["subsets"][0]["ports"] == [{"name": "b", "port": 80}]
+
+
 def test_ports_without_a_name_have_none() -> None:
     (item,) = endpoints([endpoint_slice([endpoint("10.244.1.2")])])
     assert item["subsets"][0]["ports"] == [{"port": 80, "protocol": "TCP"}]

@@ -9,6 +9,7 @@ import pytest
 from podlab.kube import plan, slice_rules
 from podlab.kube.proxy_model import SERVICE_NAME_LABEL
 from podlab.kube.yamltree import path_text
+from podlab.service_request import request, summary
 from support.lab_objects import cluster, service, store
 from support.services import endpoint, endpoint_slice
 
@@ -108,6 +109,14 @@ def test_refused(fields: dict[str, Any], path: str, message: str) -> None:
 )  # fmt: skip
 def test_warned_of(fields: dict[str, Any], path: str, message: str) -> None:
     assert found(piece(**fields)) == [(path, message, "warning")]
+
+
+def test_what_is_only_warned_of_can_be_programmed() -> None:
+    made = piece(ports=[{"name": "a"}, {"name": "", "port": 80}])
+    web = service(clusterIP="10.96.0.20")
+    absent = dict.fromkeys(("nodes", "pods", "proxy", "dns_dir", "state_file"))
+    params = {"cluster": cluster().to_dict(), "services": [web], "endpoint_slices": [made], "state": "present"}
+    assert summary(request({**absent, **params}))[0]["endpoints"] == ["192.0.2.1:80"]
 
 
 # -- with the rest of the lab

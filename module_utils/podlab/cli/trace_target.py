@@ -164,7 +164,9 @@ def _endpoints(state: Mapping[str, Any], service: Mapping[str, Any], entry: Mapp
         ):
             continue
         ports = [
-            port["port"] for port in item.get("ports") or () if (port.get("name") or "") == (entry.get("name") or "")
+            port["port"]
+            for port in item.get("ports") or ()
+            if port.get("port") and (port.get("name") or "") == (entry.get("name") or "")
         ]
         for end in item.get("endpoints") or ():
             ready = (end.get("conditions") or {}).get("ready") is not False

@@ -40,7 +40,8 @@ def _empty(namespace: str, name: str, metadata: Object) -> dict[str, Any]:
 
 def _add(subsets: list[dict[str, Any]], piece: Object) -> None:
     """Add a slice's endpoints to the subset of its ports. A pod on its way out is in none, unless it is published."""
-    ports = [{key: value for key, value in port.items() if value != ""} for port in piece.get("ports") or []]
+    given = [port for port in piece.get("ports") or [] if port.get("port")]
+    ports = [{key: value for key, value in port.items() if value != ""} for port in given]
     subset = next((own for own in subsets if own.get("ports", []) == ports), None)
     for endpoint in piece.get("endpoints") or []:
         conditions = endpoint.get("conditions") or {}

@@ -6,30 +6,52 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 from ..errors import Problem
+from . import names
+from . import service_forms as forms
 from .proxy_model import SERVICE_NAME_LABEL, Object, clean_ip, clean_range, family_of
 
 PROTOCOLS = ("TCP", "UDP", "SCTP")
+FAMILIES = ("IPv4", "IPv6")
 TYPES = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
 
 
 def check(
-    services: Sequence[Object], slices: Sequence[Object], pods: Sequence[Mapping[str, Any]], family: str = "ipv4"
+    services: Sequence[Object],
+    slices: Sequence[Object],
+    pods: Sequence[Mapping[str, Any]],
+    family: str = "ipv4",
+    typed: bool = False,
 ) -> list[Problem]:
-    """Problems of the inputs, with places like services[0].spec.ports[1].port."""
+    """Problems of the inputs, with places like services[0].spec.ports[1].port.
+
+    typed: the types of their fields are known to be right, and are not looked at.
+    """
     problems: list[Problem] = []
+    sound: dict[int, Object] = {}
     for number, service in enumerate(services):
-        problems += _service(service, f"services[{number}]", family)
-    problems += _repeated(services)
+        place = f"services[{number}]"
+        wrong = [] if typed else list(forms.faults(service, forms.SERVICE, place))
+        problems += wrong or _service(service, place, family)
+        if not wrong:
+            sound[number] = service
+    problems += _repeated(sound)
     for number, item in enumerate(slices):
-        problems += _slice(item, f"endpoint_slices[{number}]")
+        place = f"endpoint_slices[{number}]"
+        wrong = [] if typed else list(forms.faults(item, forms.SLICE, place))
+        problems += wrong or _slice(item, place)
     for number, item in enumerate(pods):
-        problems += _pod(item, f"pods[{number}]")
+        place = f"pods[{number}]"
+        wrong = [] if typed else list(forms.faults(item, forms.POD, place))
+        problems += wrong or _pod(item, place)
     return problems
 
 
 def _service(service: Object, place: str, family: str) -> Iterable[Problem]:
     if not _name(service):
         yield Problem(f"{place}.metadata.name", "is missing: a Service needs a name")
+    # They are words of rules.
+    for field in ("name", "namespace"):
+        yield from _word((service.get("metadata") or {}).get(field), f"{place}.metadata.{field}")
     spec = service.get("spec")
     if not isinstance(spec, Mapping):
         yield Problem(f"{place}.spec", "is missing: a Service needs a spec")
@@ -39,15 +61,30 @@ def _service(service: Object, place: str, family: str) -> Iterable[Problem]:
         yield Problem(f"{place}.spec.type", f"must be one of {', '.join(TYPES)}, not {kind!r}")
     if kind != "ExternalName":
         yield from _cluster_ip(spec, f"{place}.spec.clusterIP", family)
+        for number, text in enumerate(spec.get("clusterIPs") or ()):
+            if text != "None":
+                yield from _address(text, f"{place}.spec.clusterIPs[{number}]", clean_ip)
+    for number, text in enumerate(spec.get("ipFamilies") or ()):
+        if text not in FAMILIES:
+            yield Problem(f"{place}.spec.ipFamilies[{number}]", f"must be IPv4 or IPv6, not {text!r}")
     for field in ("externalIPs", "loadBalancerSourceRanges"):
         parse = clean_range if field == "loadBalancerSourceRanges" else clean_ip
         for number, text in enumerate(spec.get(field) or ()):
             yield from _address(text, f"{place}.spec.{field}[{number}]", parse)
+    for number, entry in enumerate(((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()):
+        if entry.get("ip"):
+            yield from _address(entry["ip"], f"{place}.status.loadBalancer.ingress[{number}].ip", clean_ip)
     yield from _ports(spec.get("ports") or (), f"{place}.spec.ports")
 
 
 def _name(item: Object) -> str:
     return str((item.get("metadata") or {}).get("name") or "")
+
+
+def _word(text: str | None, place: str) -> Iterable[Problem]:
+    fault = names.label_fault(text) if text else ""
+    if fault:
+        yield Problem(place, f"{fault}; it is {text!r}")
 
 
 def _cluster_ip(spec: Object, place: str, family: str) -> Iterable[Problem]:
@@ -71,7 +108,7 @@ def _address(text: Any, place: str, parse: Callable[[str], str]) -> Iterable[Pro
 
 def _ports(ports: Sequence[Object], place: str) -> Iterable[Problem]:
     seen: dict[tuple[str, Any], str] = {}
-    names: dict[str, str] = {}
+    named: dict[str, str] = {}
     for number, port in enumerate(ports):
         here = f"{place}[{number}]"
         for field in ("port", "nodePort"):
@@ -86,23 +123,24 @@ def _ports(ports: Sequence[Object], place: str) -> Iterable[Problem]:
             yield Problem(here, f"is the same port as {seen[key]}: {key[1]}/{key[0]}", "A port may stand there once")
         seen.setdefault(key, here)
         name = port.get("name") or ""
+        yield from _word(name, f"{here}.name")
         if len(ports) > 1 and not name:
             yield Problem(f"{here}.name", "is missing: a Service with several ports names each of them")
-        elif name in names:
-            yield Problem(f"{here}.name", f"{name!r} is already the name of {names[name]}")
-        names.setdefault(name, here)
+        elif name in named:
+            yield Problem(f"{here}.name", f"{name!r} is already the name of {named[name]}")
+        named.setdefault(name, here)
 
 
-def _repeated(services: Sequence[Object]) -> Iterable[Problem]:
-    names: dict[str, str] = {}
+def _repeated(services: Mapping[int, Object]) -> Iterable[Problem]:
+    known: dict[str, str] = {}
     addresses: dict[str, str] = {}
     ports: dict[tuple[str, Any], str] = {}
-    for number, service in enumerate(services):
+    for number, service in services.items():
         metadata, spec = service.get("metadata") or {}, service.get("spec") or {}
         key = f"{metadata.get('namespace') or 'default'}/{metadata.get('name')}"
-        if key in names:
-            yield Problem(f"services[{number}].metadata.name", f"{key} stands there twice, first as {names[key]}")
-        names.setdefault(key, f"services[{number}]")
+        if key in known:
+            yield Problem(f"services[{number}].metadata.name", f"{key} stands there twice, first as {known[key]}")
+        known.setdefault(key, f"services[{number}]")
         address = spec.get("clusterIP")
         if address and address != "None" and spec.get("type") != "ExternalName":
             if address in addresses:
@@ -141,3 +179,5 @@ def _pod(item: Mapping[str, Any], place: str) -> Iterable[Problem]:
     status = item.get("status") or {}
     if status.get("podIP"):
         yield from _address(status["podIP"], f"{place}.status.podIP", clean_ip)
+    for number, entry in enumerate(status.get("podIPs") or ()):
+        yield from _address(entry.get("ip"), f"{place}.status.podIPs[{number}].ip", clean_ip)
