@@ -39,7 +39,7 @@ def test_others_have_none(spec: dict[str, object]) -> None:
 
 BODY = (
     '{\n\t"service": {\n\t\t"namespace": "default",\n\t\t"name": "web"\n\t},\n'
-    '\t"localEndpoints": %d,\n\t"serviceProxyHealthy": %s\n}\n'
+    '\t"localEndpoints": %d,\n\t"serviceProxyHealthy": %s\n}'
 )
 
 

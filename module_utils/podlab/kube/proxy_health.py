@@ -17,8 +17,7 @@ _BODY = """{{
 \t}},
 \t"localEndpoints": {0.local},
 \t"serviceProxyHealthy": {1}
-}}
-"""
+}}"""
 _REASONS = {200: "OK", 503: "Service Unavailable"}
 
 
