@@ -32,7 +32,8 @@ class Have(NamedTuple):
     """What is there: per node name the tables (None without a namespace) and route_localnet; files; the records.
 
     nft: the table kube-proxy of nftables, of the nodes that have one.
-    state: services.json. inputs: proxy.json, what the watcher keeps to. watcher: its own record.
+    state: services.json. inputs: proxy.json, what the watcher keeps to. watcher: its own record. outdated: it runs
+    other code than this.
     """
 
     tables: Mapping[str, Tables | None]
@@ -42,6 +43,7 @@ class Have(NamedTuple):
     state: Any
     inputs: Any
     watcher: Mapping[str, Any]
+    outdated: bool
 
 
 class ServicePlan:
@@ -57,7 +59,7 @@ class ServicePlan:
         self.features = Features(request)
         self.nft = NftRules(request)
         self._wanted: dict[tuple[str, Options], tuple[proxy.RuleSet, Tables]] = {}
-        self._seen = Have({}, {}, {}, {}, None, {}, {})
+        self._seen = Have({}, {}, {}, {}, None, {}, {}, False)
 
     def items(self) -> list[Item]:
         """The plan: two items per node, the DNS records, the record of what is programmed, the watcher."""
@@ -122,6 +124,8 @@ class ServicePlan:
             files.read_json(request.state_file),
             files.read_json(paths.proxy_file(request.cluster)),
             watcher.read(request.cluster),
+            # The watcher's own syncs have nothing to do with it.
+            bool(request.inputs) and watcher.outdated(request.cluster),
         )
 
     def _refuse_mixed(self, namespaces: Sequence[str]) -> None:
@@ -256,7 +260,7 @@ class ServicePlan:
         steps: list[Step] = []
         if not request.present:
             if "pid" in have.watcher:
-                steps.append(_watcher_stop(request.cluster, have.watcher["pid"]))
+                steps.append(_watcher_stop(request.cluster, have.watcher["pid"], "state absent"))
             if have.inputs is not None:
                 steps.append(_remove_step(file, "state absent"))
             return [Item("watcher", steps, {}, {})] if steps else []
@@ -264,9 +268,12 @@ class ServicePlan:
             return []
         if have.inputs != request.inputs:
             steps.append(_state_step(file, "differs" if have.inputs else "missing", request.inputs))
-        alive = have.watcher["alive"]
-        if not alive:
-            steps.append(_watcher_start(request.cluster, self.watch_module))
+        alive, why = have.watcher["alive"], "not running"
+        if alive and have.outdated:
+            why = "runs other code than this"
+            steps.append(_watcher_stop(request.cluster, have.watcher["pid"], why))
+        if not alive or have.outdated:
+            steps.append(_watcher_start(request.cluster, self.watch_module, why))
         return [Item("watcher", steps, {"running": alive}, {"running": True})]
 
 
@@ -326,14 +333,14 @@ def _state_step(path: str, why: str, data: Any) -> Step:
     return Step("file.write", path, ("tee", path), why, _write_state, {"path": path, "data": data})
 
 
-def _watcher_start(cluster: str, module: str) -> Step:
+def _watcher_start(cluster: str, module: str, why: str) -> Step:
     args = {"cluster": cluster, "module": module}
-    return Step("watcher.start", f"lab {cluster}", watcher.argv(cluster), "not running", watcher.start, args)
+    return Step("watcher.start", f"lab {cluster}", watcher.argv(cluster), why, watcher.start, args)
 
 
-def _watcher_stop(cluster: str, pid: int) -> Step:
+def _watcher_stop(cluster: str, pid: int, why: str) -> Step:
     argv = ("kill", "-KILL", str(pid))
-    return Step("watcher.stop", f"lab {cluster}", argv, "state absent", watcher.stop, {"cluster": cluster})
+    return Step("watcher.stop", f"lab {cluster}", argv, why, watcher.stop, {"cluster": cluster})
 
 
 def _write_state(path: str, data: Any) -> None:

@@ -8,7 +8,9 @@ it do: what somebody has flushed comes back.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import select
 import signal
 import sys
@@ -60,8 +62,10 @@ class Watcher:
             "since": timestamp(),
             "synced": "",
             "error": "",
+            "code": watcher.code(),
         }
         self.ended = False
+        self.noted = False
         # When the next look at what changed is due, and the next at the rules themselves.
         self.due = self.full_due = self.rest_until = now()
         # Since when something has changed that no sync has seen.
@@ -77,7 +81,7 @@ class Watcher:
         while not self.ended:
             now = self.now()
             if now >= min(self.due, self.full_due):
-                self._sync(full=now >= self.full_due)
+                self.sync(full=now >= self.full_due)
                 continue
             times = [self.due - now, self.full_due - now, self.listeners.expire()]
             timeout = max(0.0, min(each for each in times if each is not None))
@@ -161,17 +165,26 @@ class Watcher:
 
     # -- the sync ---------------------------------------------------------------------------------------------------
 
-    def _sync(self, full: bool) -> None:
-        """Reconcile; after a failure try again soon, and wholly."""
+    def sync(self, full: bool) -> None:
+        """Reconcile; after a failure try again soon, and wholly: that the wanted is noted does not say that it works.
+
+        Whatever goes wrong, the next sync may go well, and nobody else would make it.
+        """
         began = self.now()
-        self._follow()
+        full = full or bool(self.record["error"])
         self.due = float("inf")
-        error = ""
+        errors, period = [], SYNC_PERIOD
+        try:
+            self._follow()
+        except OSError as fault:  # what cannot be watched is still looked at
+            errors.append(str(fault))
         try:
             period = self._reconcile(full)
-        except (OSError, PodlabError, KeyError, ValueError) as fault:
-            error, period = str(fault) or repr(fault), SYNC_PERIOD
-        now = self.now()
+        except (OSError, PodlabError, ValueError) as fault:
+            errors.append(str(fault) or repr(fault))
+        except Exception as fault:
+            errors.append(repr(fault))
+        error, now = "; ".join(errors), self.now()
         self.rest_until = now + max(MIN_SYNC_PERIOD, now - began)
         if full:
             self.full_due = float("inf")
@@ -199,7 +212,12 @@ class Watcher:
         self.listeners.healthy = not error
         if error != self.record["error"] or not self.record["synced"]:
             self.record.update(error=error, synced=timestamp())
-            write_json(paths.watcher_file(self.cluster), self.record)
+            self.noted = False
+        if not self.noted:
+            # A full disk says it by itself, and is tried again with the next sync.
+            with contextlib.suppress(OSError):
+                write_json(paths.watcher_file(self.cluster), self.record)
+                self.noted = True
 
     def _reconcile(self, full: bool) -> float:
         """Bring nodes and records to what is wanted now; return the sync period in seconds."""
@@ -266,6 +284,9 @@ def main(cluster: str) -> None:
     os.umask(0o022)
     syscalls.set_name("podlab-watcher")
     enter.set_oom_score(OOM_SCORE)
+    # A descriptor per pod: the usual 1024 would be all that a large lab has.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     hierarchies = cgroup.detect()
     hierarchies.create(paths.watcher_cgroup(cluster))
     hierarchies.attach(paths.watcher_cgroup(cluster), 0)

@@ -141,6 +141,43 @@ def test_start_is_predicted_made_once_and_in_the_labs_cgroup(name: str, node: No
     assert not cgroup.detect().exists(paths.cgroup_root(name))
 
 
+def test_one_that_runs_other_code_is_started_anew(name: str, node: Node, program: Run) -> None:
+    program([], [])
+    synced(name)
+    before, file = watcher.read(name), pathlib.Path(paths.watcher_file(name))
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({**record, "code": {**record["code"], "digest": "of older code"}}))
+    planned = program([], [], check=True)
+    assert watcher.read(name)["pid"] == before["pid"]
+    result = program([], [])
+    assert result["commands"] == planned["commands"]
+    assert result["commands"] == [
+        ["kill", "-KILL", str(before["pid"])],
+        ["python3", "-m", "podlab.service_watch", name],
+    ]
+    after = watcher.read(name)
+    assert after["alive"] and after["pid"] != before["pid"]
+    assert not program([], [])["changed"]
+
+
+def test_an_error_stays_told_while_it_lasts(name: str, node: Node, program: Run) -> None:
+    """A stale chain that cannot go: what is wanted is programmed, and yet not all is well."""
+    program([service()], [], proxy={"sync_period": 1})
+    synced(name)
+    chain = "KUBE-SVC-AAAAAAAAAAAAAAAA"
+    with inotify.Inotify() as events:
+        events.add(paths.cluster_dir(name), inotify.MOVED_TO)
+        node.node.run(f"iptables -t nat -N {chain}")
+        node.node.run(f"iptables -t nat -A OUTPUT -d 192.0.2.99 -j {chain}")
+        while "other rules jump to them" not in watcher.read(name)["error"]:
+            assert events.wait(SECONDS), "it is not told"
+        events.drain()
+        assert not events.wait(1.5), watcher.read(name)
+        node.node.run(f"iptables -t nat -D OUTPUT -d 192.0.2.99 -j {chain}")
+        while watcher.read(name)["error"]:
+            assert events.wait(SECONDS), "the error is still told"
+
+
 def test_the_canary_is_in_three_tables(name: str, node: Node, program: Run) -> None:
     program([], [])
     synced(name)

@@ -9,6 +9,7 @@ import stat
 import pytest
 
 from podlab.runtime import files
+from support.limits import largest_file
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o640])
@@ -34,6 +35,16 @@ def test_replacing_leaves_the_old_file_to_its_readers(tmp_path: pathlib.Path) ->
 def test_a_long_text_is_written_whole(tmp_path: pathlib.Path) -> None:
     files.write_json(str(tmp_path / "a"), "x" * (4 << 20))
     assert len(files.read_json(str(tmp_path / "a"))) == 4 << 20
+
+
+def test_a_disk_that_fills_up_leaves_the_old_file(tmp_path: pathlib.Path) -> None:
+    """write(2) takes the part that there is room for, and says so by a number only."""
+    path = tmp_path / "a"
+    files.write_text(str(path), "old")
+    with largest_file(4), pytest.raises(OSError):
+        files.write_text(str(path), "newer")
+    assert files.read_text(str(path)) == "old"
+    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_json_is_for_root_only(tmp_path: pathlib.Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 
@@ -32,8 +33,17 @@ class Inotify:
         os.close(self.fd)
 
     def add(self, directory: str, mask: int) -> bool:
-        """Watch a directory; False when it cannot be (it is not there). Watching it again changes its mask."""
-        return int(_libc.inotify_add_watch(self.fd, os.fsencode(directory), ctypes.c_uint32(mask))) >= 0
+        """Watch a directory; False when it is not there. Watching it again changes its mask.
+
+        Raises OSError: ENOSPC when this user's watches are used up.
+        """
+        if int(_libc.inotify_add_watch(self.fd, os.fsencode(directory), ctypes.c_uint32(mask))) >= 0:
+            return True
+        number = ctypes.get_errno()
+        if number in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        hint = " (see sysctl fs.inotify.max_user_watches)" if number == errno.ENOSPC else ""
+        raise OSError(number, f"inotify_add_watch: {os.strerror(number)}{hint}", directory)
 
     def drain(self) -> bool:
         """Forget what has happened so far; True when there was something."""

@@ -8,15 +8,25 @@ from typing import Any
 
 
 def write_text(path: str, text: str, mode: int = 0o644) -> None:
-    """Replace the file by one with this text: a reader sees the old or the new one, never a part (rename(2))."""
+    """Replace the file by one with this text: a reader sees the old or the new one, never a part (rename(2)).
+
+    Raises OSError, such as ENOSPC: then the old one is as it was.
+    """
     temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        os.fchmod(fd, mode)
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
+        try:
+            os.fchmod(fd, mode)
+            left = text.encode()
+            # On a disk that is almost full write(2) takes what there is room for, and only the next one fails.
+            while left:
+                left = left[os.write(fd, left) :]
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
 
 
 def write_json(path: str, data: Any, mode: int = 0o600) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
+from collections.abc import Iterable
+
+from .digest import hexdigest
 
 _RUN = "import sys; sys.path.insert(0, {root!r}); from {module} import main; main(*{arguments!r})"
 
@@ -17,6 +21,30 @@ def command(module: str, *arguments: str) -> list[str]:
     root, package = _own_package()
     name = package + module[len(_package()) :]
     return [sys.executable, "-I", "-S", "-c", _RUN.format(root=root, module=name, arguments=arguments)]
+
+
+def loaded() -> list[str]:
+    """Names of this package's modules that this process runs, without the package's own."""
+    within = f"{_package()}."
+    return sorted(name[len(within) :] for name in sys.modules if name.startswith(within))
+
+
+def digest(names: Iterable[str]) -> str:
+    """A digest of these modules' source as they are now, for one process to tell whether another runs the same code.
+
+    names: as loaded() gives them; one that is not there any more counts as empty.
+    """
+    return hexdigest("\0".join(_source(f"{_package()}.{name}") for name in names))
+
+
+def _source(name: str) -> str:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # nor its package
+        return ""
+    # A file's loader and a zip's have it both.
+    read = getattr(spec.loader, "get_source", None) if spec else None
+    return str(read(name)) if read else ""
 
 
 def _package() -> str:

@@ -1,6 +1,7 @@
 """The lab's watcher as others see it: whether it runs, how to start it and how to end it. What it does: service_watch.
 
-Its record is watcher.json: pid, start, since, synced (RFC 3339), error (of the last sync, empty when it went well).
+Its record is watcher.json: pid, start, since, synced (RFC 3339: its first sync, or the last change of error), error (of
+the last sync, empty when it went well), code (what it runs: names of modules, and their digest).
 """
 
 from __future__ import annotations
@@ -24,10 +25,23 @@ _KEPT = ("PATH", "PODLAB_", "XTABLES_")
 
 
 def read(cluster: str) -> dict[str, Any]:
-    """The watcher's record with `alive`; {"alive": False} when there never was one."""
+    """The watcher's record with `alive`, without `code`; {"alive": False} when there never was one."""
     record = dict(read_json(paths.watcher_file(cluster), {}))
+    record.pop("code", None)
     record["alive"] = process.alive(record.get("pid", 0), record.get("start", 0))
     return record
+
+
+def code() -> dict[str, Any]:
+    """What this process runs, for the record. To be asked before anything may have changed on the disk."""
+    names = interpreter.loaded()
+    return {"modules": names, "digest": interpreter.digest(names)}
+
+
+def outdated(cluster: str) -> bool:
+    """Whether the watcher of the record runs other code than the caller would start."""
+    runs = read_json(paths.watcher_file(cluster), {}).get("code") or {"modules": (), "digest": ""}
+    return bool(interpreter.digest(runs["modules"]) != runs["digest"])
 
 
 def argv(cluster: str) -> tuple[str, ...]:
