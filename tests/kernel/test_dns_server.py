@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from podlab.kube import dns
+from podlab.linux import netns
 from support.dnsserver import SVC, ZONE, Server, serving
 from support.packets import Namespace
 from support.services import service
@@ -105,6 +106,7 @@ MALFORMED = {
     "cut off": wire(NAME)[:20],
     "no type": wire(NAME)[:-3],
     "a pointer to itself": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\xc0\x0c\0\1\0\1",
+    "a pointer into the header": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\xc0\0\0\1\0\1",
     "a pointer forward": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\xc0\x20\0\1\0\1",
     "a loop": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\1a\xc0\x0c\0\1\0\1",
     "a label of 64": struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + b"\x40" + b"a" * 64 + b"\0\0\1\0\1",
@@ -181,6 +183,43 @@ def test_a_connection_that_says_nothing_keeps_nobody_waiting(server: Server) -> 
         idle.send(b"\0")
         stream.sendall(framed(wire(NAME)))
         assert received(stream)[-4:] == bytes([10, 96, 0, 20])
+
+
+def test_one_that_asks_a_lot_keeps_nobody_waiting(server: Server) -> None:
+    """What it has sent is in the kernel, whole, before the server sees any of it; another's question comes after."""
+    own, count = server.namespace, 100
+    with contextlib.ExitStack() as stack:
+        greedy, other = (stack.enter_context(client(own, socket.SOCK_STREAM)) for _ in range(2))
+        for stream in (greedy, other):
+            stream.sendall(framed(wire(NAME)))
+            received(stream)
+        with netns.entered(own.path):
+            frames = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)))
+        frames.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+        server.process.send_signal(signal.SIGSTOP)
+        greedy.sendall(framed(*(wire(NAME, ident=number) for number in range(count))))
+        other.sendall(framed(wire(NAME, ident=9)))
+        server.process.send_signal(signal.SIGCONT)
+        assert {struct.unpack("!H", received(greedy)[:2])[0] for _ in range(count)} == set(range(count))
+        assert received(other)[:2] == b"\0\x09"
+        answered = answered_ports(frames)
+        assert answered.index(other.getsockname()[1]) < 10 < len(answered), "it has to wait for all of the others"
+
+
+def answered_ports(frames: socket.socket) -> list[int]:
+    """The ports that the packets from port 53 went to which carried something, in order."""
+    found = []
+    while select.select([frames], [], [], 0)[0]:
+        packet = frames.recv(65536)
+        source, port = struct.unpack_from("!2H", packet, 20)
+        if packet[9] == socket.IPPROTO_TCP and source == 53 and len(packet) > 20 + (packet[32] >> 4) * 4:
+            found.append(port)
+    return found
+
+
+def test_the_dnssec_bit_comes_back(server: Server) -> None:
+    for bits, flags in ((0x8000, "flags: do;"), (0, "flags:;")):
+        assert flags in server.dig("+dnssec" if bits else "+edns=0", NAME)
 
 
 def test_a_question_that_is_too_long_ends_the_connection(server: Server) -> None:
@@ -343,6 +382,88 @@ def test_only_the_answer_that_was_asked_for_counts(outside: Outside) -> None:
             upstream.sendto(question[:2] + b"\x81\x80" + question[4:], sender)
             assert asking.recv(512) == b"\0\x07\x81\x80" + question[4:]
             assert select.select([asking], [], [], 0)[0] == []
+
+
+def test_who_only_listens_any_more_still_gets_the_answer(outside: Outside) -> None:
+    """A client that has shut down its sending side, as `nc -N` does: the answer of another server comes later."""
+    with outside.listening(UPSTREAM, socket.SOCK_STREAM) as upstream, outside.server():
+        upstream.listen()
+        with client(outside.near, socket.SOCK_STREAM) as stream:
+            stream.sendall(framed(wire("www.example.org"), wire(NAME, ident=9)))
+            stream.shutdown(socket.SHUT_WR)
+            with upstream.accept()[0] as asked:
+                question = received(asked)
+                assert received(stream)[:2] == b"\0\x09"
+                asked.sendall(framed(question[:2] + b"\x81\x80" + question[4:]) + b"and more")
+            assert received(stream) == b"\0\x07\x81\x80" + question[4:]
+            assert stream.recv(1) == b""
+
+
+def test_an_answer_that_makes_no_sense_ends_nothing(outside: Outside) -> None:
+    """A record without data can be read, and not be written."""
+    with outside.listening(UPSTREAM) as upstream, client(outside.near) as asking, outside.server():
+        asking.send(wire(f"out.{SVC}"))
+        question, sender = upstream.recvfrom(512)
+        empty = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 0)
+        asked = question[12 : question.index(b"\0", 12) + 5]
+        upstream.sendto(question[:2] + struct.pack("!5H", 0x8180, 1, 1, 0, 0) + asked + empty, sender)
+        answer = asking.recv(512)
+        assert (rcode(answer), answer[7]) == (0, 1)  # the CNAME, which we know
+        asking.send(wire(NAME, ident=9))
+        assert asking.recv(512)[:2] == b"\0\x09"
+
+
+def test_an_external_names_answer_that_is_cut_off_is_asked_for_again(outside: Outside) -> None:
+    with contextlib.ExitStack() as stack:
+        udp = stack.enter_context(outside.listening(UPSTREAM))
+        tcp = stack.enter_context(outside.listening(UPSTREAM, socket.SOCK_STREAM))
+        tcp.listen()
+        asking = stack.enter_context(client(outside.near))
+        with outside.server():
+            asking.send(wire(f"out.{SVC}"))
+            question, sender = udp.recvfrom(512)
+            asked = question[12 : question.index(b"\0", 12) + 5]
+            udp.sendto(question[:2] + struct.pack("!5H", 0x8380, 1, 0, 0, 0) + asked, sender)
+            with tcp.accept()[0] as stream:
+                again = received(stream)
+                address = b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + bytes([192, 0, 2, 80])
+                stream.sendall(framed(again[:2] + struct.pack("!5H", 0x8180, 1, 1, 0, 0) + asked + address))
+                assert asking.recv(512)[-4:] == bytes([192, 0, 2, 80])
+
+
+def test_an_error_without_the_question_is_an_answer(outside: Outside) -> None:
+    """As servers give it that know no EDNS, and as ours does."""
+    with outside.listening(UPSTREAM) as upstream, client(outside.near) as asking, outside.server():
+        asking.send(wire("www.example.org"))
+        question, sender = upstream.recvfrom(512)
+        upstream.sendto(question[:2] + struct.pack("!5H", 0x8181, 0, 0, 0, 0), sender)
+        assert asking.recv(512) == struct.pack("!6H", 7, 0x8181, 0, 0, 0, 0)
+
+
+def test_a_name_that_nobody_answers_for_stops_no_other(outside: Outside) -> None:
+    """The servers are given a rest when they answer nothing at all, not for one name's sake."""
+    with outside.listening(UPSTREAM) as upstream, client(outside.near) as asking, outside.server():
+
+        def answered(ident: int, name: str) -> bytes:
+            asking.send(wire(name, ident=ident))
+            while True:
+                question, sender = upstream.recvfrom(512)
+                if question[12:] == wire(name)[12:]:
+                    upstream.sendto(question[:2] + b"\x81\x80" + question[4:], sender)
+                    return asking.recv(512)
+
+        asking.send(wire("dead.example.org"))
+        upstream.recvfrom(512)
+        assert answered(8, "www.example.org")[:4] == b"\0\x08\x81\x80"
+        given_up = asking.recv(512)
+        assert (given_up[:2], rcode(given_up)) == (b"\0\x07", 2)
+        assert answered(9, "www.example.org")[:4] == b"\0\x09\x81\x80"
+
+
+def test_names_are_no_servers(outside: Outside) -> None:
+    """To look one up would stop everything: the resolver would ask us."""
+    with outside.server(("dns.example.org", UPSTREAM)) as server:
+        assert server.said == f"answering on port 53; names of others: {UPSTREAM}\n"
 
 
 def test_servers_on_loopback_are_not_asked(outside: Outside) -> None:

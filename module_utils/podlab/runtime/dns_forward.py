@@ -6,6 +6,7 @@ port, with the number and the question that were sent (RFC 5452).
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import selectors
 import socket
@@ -28,8 +29,17 @@ Done = Callable[[Optional[bytes]], None]
 def servers_of(resolv_conf: str) -> list[str]:
     """The nameservers, at most three as glibc has it. Loopback is none: that is this server itself, or nobody."""
     words = [line.split() for line in resolv_conf.splitlines()]
-    named = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
+    named = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver" and _is_address(line[1])]
     return [name for name in named[:3] if not name.startswith(("127.", "0.")) and name not in ("::1", "::")]
+
+
+def _is_address(text: str) -> bool:
+    """A name would have to be looked up, which is what we are there for. IPv6 may have a zone behind it."""
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 class Forwarder:
@@ -40,10 +50,11 @@ class Forwarder:
         self.servers = list(servers)
         self.port = port
         self.resting_until = 0.0
+        self.answered_at = 0.0
         self.pending: set[Exchange] = set()
 
     def ready(self) -> bool:
-        """There are servers, they answered when they were last asked, and not too many questions are under way."""
+        """There are servers, they have not been silent of late, and not too many questions are under way."""
         return bool(self.servers) and len(self.pending) < _MOST and time.monotonic() >= self.resting_until
 
     def ask(self, question: bytes, tcp: bool, done: Done) -> bool:
@@ -75,6 +86,7 @@ class Exchange:
         self.ident = b""
         self.socket: socket.socket | None = None
         self.received = b""
+        self.began = time.monotonic()
         self.deadline = 0.0
         self.late = False
 
@@ -133,13 +145,15 @@ class Exchange:
         else:
             self.received += data
             if len(self.received) >= 2 and len(self.received) - 2 >= struct.unpack_from("!H", self.received)[0]:
-                self._check(self.received[2:])
+                self._check(self.received[2 : 2 + struct.unpack_from("!H", self.received)[0]])
 
     def _check(self, data: bytes) -> None:
         """Anything but the answer is as if it had not come; over TCP nothing else can come."""
         asked = self.question[12 : _question_end(self.question)]
         same = data[12 : 12 + len(asked)].lower() == asked.lower()
-        if data[:2] == self.ident and len(data) > 12 and data[2] & 0x80 and same:
+        # An error may come without the question, from a server that cannot read it: EDNS is what old ones do not know.
+        same = same or (len(data) == 12 and bool(data[3] & 15))
+        if data[:2] == self.ident and len(data) >= 12 and data[2] & 0x80 and same:
             self._finish(self.question[:2] + data[2:])
         elif self.tcp:
             self.failed()
@@ -149,7 +163,8 @@ class Exchange:
         self._close()
         self.late = self.late or late
         if not self.next():
-            if self.late:
+            # When others got their answers meanwhile, it is this name that nobody answers for.
+            if self.late and self.owner.answered_at < self.began:
                 self.owner.resting_until = time.monotonic() + _REST
             self._finish(None)
 
@@ -157,7 +172,7 @@ class Exchange:
         self._close()
         self.owner.pending.discard(self)
         if data is not None:
-            self.owner.resting_until = 0.0
+            self.owner.resting_until, self.owner.answered_at = 0.0, time.monotonic()
         self.done(data)
 
     def _close(self) -> None:

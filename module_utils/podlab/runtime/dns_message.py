@@ -18,10 +18,13 @@ TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "TXT": 16, "AAAA": 28
 _NAMES = {number: name for name, number in TYPES.items()}
 _TRANSFERS = (251, 252)  # IXFR, AXFR
 _OPT = 41
+_DO = 0x8000
 RCODES = {"NOERROR": 0, "FORMERR": 1, "SERVFAIL": 2, "NXDOMAIN": 3, "NOTIMP": 4, "REFUSED": 5, "BADVERS": 16}
 _HEADER = struct.Struct("!6H")
 # Without EDNS0 (RFC 1035); what we ask others to send; what fits into packets that travel whole; what TCP can carry.
 PLAIN_SIZE, OUR_SIZE, LARGEST_UDP, LARGEST_TCP = 512, 1232, 4096, 65535
+# A name's pointer, type, class, TTL and length.
+_SMALLEST_RECORD = 12
 # A question has one name of at most 255 octets, and options.
 _LARGEST_QUESTION = 4096
 
@@ -29,7 +32,7 @@ _LARGEST_QUESTION = 4096
 class Query(NamedTuple):
     """A question. name: without the last dot. kind: of TYPES, or the number. size: the largest UDP answer.
 
-    refused: the response code when there is no answering it.
+    refused: the response code when there is no answering it. dnssec: the bit DO, which an answer has to repeat.
     """
 
     data: bytes
@@ -39,6 +42,7 @@ class Query(NamedTuple):
     size: int
     edns: bool
     refused: str = ""
+    dnssec: bool = False
 
 
 def read(data: bytes) -> Query | bytes | None:
@@ -61,6 +65,10 @@ def read(data: bytes) -> Query | bytes | None:
     options = [extra for extra in record.ar if extra.rtype == _OPT]
     if any(len(label) > 63 for label in labels) or sum(len(label) + 1 for label in labels) > 254 or len(options) > 1:
         return _bare(ident, flags, "FORMERR")
+    # There is no earlier name that a pointer could lead to.
+    plain = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    if not data.startswith(plain, _HEADER.size):
+        return _bare(ident, flags, "FORMERR")
     refused = "REFUSED" if question.qclass != 1 or question.qtype in _TRANSFERS else ""
     size = PLAIN_SIZE
     if options:
@@ -69,7 +77,14 @@ def read(data: bytes) -> Query | bytes | None:
     # A dot inside a label is not the one between two.
     name = ".".join(label.decode("latin-1").replace(".", "\\.") for label in labels)
     kind = _NAMES.get(question.qtype, str(question.qtype))
-    return Query(data, record, name, kind, size, bool(options), refused)
+    dnssec = bool(options and options[0].ttl & _DO)
+    return Query(data, record, name, kind, size, bool(options), refused, dnssec)
+
+
+def failure(data: bytes) -> bytes:
+    """SERVFAIL to a message that read() has read."""
+    ident, flags = _HEADER.unpack_from(data)[:2]
+    return _bare(ident, flags, "SERVFAIL")
 
 
 def _bare(ident: int, flags: int, rcode: str) -> bytes:
@@ -93,9 +108,11 @@ def write(query: Query, reply: Reply, limit: int, recursion: bool) -> bytes:
 
     limit: query.size over UDP, LARGEST_TCP over TCP. recursion: whether there is an upstream to ask.
     """
-    answers = [*_rrs(query, reply.answers), *reply.more]
+    # One more than can ever fit is as good as a thousand more, and costs a thousandth.
+    most = limit // _SMALLEST_RECORD + 1
+    answers = [*_rrs(query, reply.answers[:most]), *reply.more]
     authority = _rrs(query, reply.authority)
-    data = _packed(query, reply, recursion, (answers, authority, _rrs(query, reply.additional)))
+    data = _packed(query, reply, recursion, (answers, authority, _rrs(query, reply.additional[:most])))
     if len(data) > limit:
         data = _packed(query, reply, recursion, (answers, authority, []))
     while len(data) > limit and (answers or authority):
@@ -118,7 +135,8 @@ def _packed(
     header = dnslib.DNSHeader(
         id=asked.id, qr=1, aa=int(reply.ours), tc=int(truncated), rd=asked.rd, ra=int(recursion), rcode=code & 15
     )
-    options = [dnslib.EDNS0(ext_rcode=code >> 4, udp_len=OUR_SIZE)] if query.edns else []
+    bits = "do" if query.dnssec else ""
+    options = [dnslib.EDNS0(flags=bits, ext_rcode=code >> 4, udp_len=OUR_SIZE)] if query.edns else []
     answers, authority, additional = parts
     sections = {"rr": answers, "auth": authority, "ar": [*additional, *options]}
     return bytes(dnslib.DNSRecord(header, questions=[query.record.q], **sections).pack())
@@ -131,10 +149,18 @@ def question(ident: int, name: str, kind: str) -> bytes:
     return bytes(dnslib.DNSRecord(header, questions=[asked], ar=[dnslib.EDNS0(udp_len=OUR_SIZE)]).pack())
 
 
+def truncated(data: bytes) -> bool:
+    """Whether a message says that it is only a part (TC)."""
+    return len(data) >= _HEADER.size and bool(data[2] & 2)
+
+
 def found(data: bytes) -> Sequence[dnslib.RR]:
     """The answers of an upstream's message; none when it makes no sense."""
     try:
-        return list(dnslib.DNSRecord.parse(data).rr) if len(data) <= LARGEST_TCP else []
+        answers = list(dnslib.DNSRecord.parse(data).rr)
+        # dnslib reads more than it can write, such as a record without data.
+        dnslib.DNSRecord(rr=answers).pack()
+        return answers
     except Exception:  # as in read(): it comes from outside
         return []
 

@@ -85,10 +85,17 @@ class Server:
             for key, events in self.selector.select(timeout):
                 # What an earlier one of these did may have closed this one's socket.
                 if key.fileobj.fileno() >= 0:  # type: ignore[union-attr]
-                    key.data(events)
+                    self._try(key.data, events)
             if deadlines:
-                self.forwarder.expire()
-                self.tcp.expire()
+                self._try(self.forwarder.expire)
+                self._try(self.tcp.expire)
+
+    def _try(self, call: Callable[..., None], *arguments: int) -> None:
+        """One message that is too much for us must not be the last one."""
+        try:
+            call(*arguments)
+        except Exception as error:
+            say(f"a message is lost: {error!r}")
 
     def _datagrams(self, _: int) -> None:
         for _number in range(_BATCH):
@@ -117,6 +124,7 @@ class Server:
                 self._answer(query, tcp, send)
             except Exception as error:  # one question that we cannot answer must not be the last one
                 say(f"no answer to {query.kind} {query.name}: {error!r}")
+                send(dns_message.failure(data))
 
     def _answer(self, query: Query, tcp: bool, send: Callable[[bytes], None]) -> None:
         limit = LARGEST_TCP if tcp else query.size
@@ -147,7 +155,13 @@ class Server:
         def followed(data: bytes | None) -> None:
             say_so(reply._replace(more=dns_message.found(data or b"")))
 
-        if not self.forwarder.ask(question, tcp, followed):
+        def heard(data: bytes | None) -> None:
+            # The client would ask us again over TCP: whether that is needed depends on what there is.
+            cut = bool(data) and not tcp and dns_message.truncated(data or b"")
+            if not (cut and self.forwarder.ask(question, True, followed)):
+                followed(data)
+
+        if not self.forwarder.ask(question, tcp, heard):
             say_so(reply)
 
     def _forward(self, query: Query, tcp: bool, send: Callable[[bytes], None], say_so: Callable[[Reply], None]) -> bool:
@@ -157,8 +171,12 @@ class Server:
             else:
                 send(data)
 
-        wanted = query.record.header.rd and self.forwarder.ready()
-        return bool(wanted and self.forwarder.ask(query.data, tcp, done))
+        if not (query.record.header.rd and self.forwarder.servers):
+            return False
+        if not self.forwarder.ready():
+            done(None)
+            return True
+        return self.forwarder.ask(query.data, tcp, done)
 
 
 def _bound(kind: int, port: int) -> socket.socket:

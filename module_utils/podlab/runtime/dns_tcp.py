@@ -54,9 +54,14 @@ class Connection:
         self.received = bytearray()
         self.unsent = bytearray()
         self.open = True
+        # Questions under way; whether the client has sent its last one, and only listens.
+        self.unanswered = 0
+        self.last = False
         self.events = selectors.EVENT_READ
         self.deadline = time.monotonic() + _IDLE
         made.setblocking(False)
+        # Else an answer waits for the client's word that it has the one before.
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         owner.selector.register(made, self.events, self._ready)
 
     def _ready(self, events: int) -> None:
@@ -66,31 +71,39 @@ class Connection:
             self._read()
 
     def _read(self) -> None:
+        """At most one question: what else has come stays in the kernel until the others have had their turn."""
         try:
-            data = self.socket.recv(16384)
+            data = self.socket.recv(self._missing())
         except BlockingIOError:
             return
         except OSError:
-            data = b""
-        if not data:
             self.close()
             return
+        if not data:
+            self.last = True
+            self._flush()
+            return
         self.received += data
-        while self.open and len(self.received) >= 2:
-            (length,) = struct.unpack_from("!H", self.received)
-            if length > _LARGEST_QUESTION:
-                self.close()
-            elif len(self.received) < 2 + length:
-                return
-            else:
-                question = bytes(self.received[2 : 2 + length])
-                del self.received[: 2 + length]
-                self.deadline = time.monotonic() + _IDLE
-                self.owner.asked(self, question)
+        missing = self._missing()
+        if missing > _LARGEST_QUESTION:
+            self.close()
+        elif not missing:
+            question = bytes(self.received[2:])
+            self.received.clear()
+            self.deadline = time.monotonic() + _IDLE
+            self.unanswered += 1
+            self.owner.asked(self, question)
+
+    def _missing(self) -> int:
+        """How many octets there are to come of the length, or then of the question."""
+        if len(self.received) < 2:
+            return 2 - len(self.received)
+        return 2 + int(struct.unpack_from("!H", self.received)[0]) - len(self.received)
 
     def send(self, data: bytes) -> None:
         """Send an answer, now or as fast as it is read. It may come when the client has gone."""
         if self.open:
+            self.unanswered -= 1
             self.unsent += struct.pack("!H", len(data)) + data
             self._flush()
 
@@ -105,16 +118,28 @@ class Connection:
         del self.unsent[:sent]
         if sent:
             self.deadline = time.monotonic() + _IDLE
-        events = selectors.EVENT_READ if len(self.unsent) < _LARGEST_BACKLOG else 0
-        events |= selectors.EVENT_WRITE if self.unsent else 0
-        if events != self.events:
-            self.events = events
+        if self.last and not self.unsent and not self.unanswered:
+            self.close()
+            return
+        self._listen(not self.last and len(self.unsent) < _LARGEST_BACKLOG, bool(self.unsent))
+
+    def _listen(self, reading: bool, writing: bool) -> None:
+        events = selectors.EVENT_READ * reading | selectors.EVENT_WRITE * writing
+        if events == self.events:
+            return
+        if not events:
+            self.owner.selector.unregister(self.socket)
+        elif not self.events:
+            self.owner.selector.register(self.socket, events, self._ready)
+        else:
             self.owner.selector.modify(self.socket, events, self._ready)
+        self.events = events
 
     def close(self) -> None:
         """End it."""
         if self.open:
             self.open = False
-            self.owner.selector.unregister(self.socket)
+            if self.events:
+                self.owner.selector.unregister(self.socket)
             self.socket.close()
             self.owner.connections.discard(self)
