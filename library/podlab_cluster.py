@@ -96,6 +96,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab import cluster_plan
 from ansible.module_utils.podlab import module as glue
+from ansible.module_utils.podlab.runtime.lock import machine
 
 
 def argument_spec() -> dict[str, Any]:
@@ -121,7 +122,8 @@ def main() -> None:
     name = params["name"] or params["cluster"]["name"]
     if params["state"] == "absent":
         plan = cluster_plan.Removal(name, params["purge"])
-        glue.run(module, "lab", plan.items, plan.state)
+        with machine():
+            glue.run(module, "lab", plan.items, plan.state)
     claim = cluster_plan.Claim(params["cluster"], params["objects"])
     glue.run(module, "lab", claim.items, claim.state)
 

@@ -98,6 +98,7 @@ from ansible.module_utils.podlab.errors import PodlabError
 from ansible.module_utils.podlab.gateway_plan import Gateway
 from ansible.module_utils.podlab.kube.cluster import Cluster
 from ansible.module_utils.podlab.module import run
+from ansible.module_utils.podlab.runtime.lock import machine
 
 
 def argument_spec() -> dict[str, Any]:
@@ -115,7 +116,8 @@ def main() -> None:
         plan = Gateway(Cluster.of_option(module.params["cluster"]), module.params["state"] == "present")
     except PodlabError as error:
         module.fail_json(msg=error.message)
-    run(module, "gateway", plan.items, plan.state)
+    with machine():
+        run(module, "gateway", plan.items, plan.state)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import select
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from podlab.kube.cluster import Cluster, PortMapping
-from podlab.linux import netns, sysctl
+from podlab.linux import netns, syscalls, sysctl
+from podlab.runtime import lock
 from podlab.runtime.gateway import FORWARDING
 from support.lab_objects import cluster
 from support.packets import Namespace
@@ -117,6 +119,22 @@ def test_another_backend_takes_over(
     assert "PODLAB" in machine.run("iptables-legacy-save")
     program(lab(), state="absent")
     assert "PODLAB" not in machine.run("iptables-legacy-save")
+    assert forwarding(machine) == "0"
+
+
+def test_two_labs_do_not_go_at_the_same_time(machine: Namespace, program: Run) -> None:
+    """Each would leave the machine's setting to the other."""
+    program(lab())
+    with netns.entered(machine.path), lock.machine():
+        child = os.fork()
+        if child == 0:
+            program(lab(), state="absent")
+            os._exit(0)
+        ended = syscalls.pidfd_open(child)
+        assert not select.select([ended], [], [], 0.5)[0], "it does not wait"
+        assert forwarding(machine) == "1"
+    os.waitpid(child, 0)
+    os.close(ended)
     assert forwarding(machine) == "0"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import PodlabError
-from ..linux import process
+from ..linux import netns, process
 from . import paths
 from .files import read_json
 from .lab import check_name
@@ -82,6 +82,21 @@ def release(cluster: str, pid: int) -> None:
             os.unlink(paths.lock_file(cluster))
     with contextlib.suppress(OSError):
         os.rmdir(paths.run_root())
+
+
+@contextlib.contextmanager
+def machine() -> Iterator[None]:
+    """Be the only one who changes the machine's own rules for its lab, for the length of the block.
+
+    Two labs that come or go at the same time would each take the other for one that stays, or its doing for what was
+    there before. The lock is on the network namespace whose rules they are: it leaves no file.
+    """
+    fd = os.open(netns.HERE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager
