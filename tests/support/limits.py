@@ -7,12 +7,21 @@ import resource
 from collections.abc import Iterator
 
 
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
+def largest_file(size: int) -> contextlib.AbstractContextManager[None]:
     """No file grows beyond so many bytes: to whoever writes it is a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    return _limited(resource.RLIMIT_FSIZE, size)
+
+
+def no_descriptors() -> contextlib.AbstractContextManager[None]:
+    """Nothing can be opened."""
+    return _limited(resource.RLIMIT_NOFILE, 0)
+
+
+@contextlib.contextmanager
+def _limited(what: int, value: int) -> Iterator[None]:
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (value, before[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(what, before)

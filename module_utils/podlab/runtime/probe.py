@@ -37,14 +37,27 @@ class Attempt(NamedTuple):
 
 
 def launch(spec: Mapping[str, Any], address: str, target: Callable[[], command.Target]) -> Attempt:
-    """Begin a probe. address: the pod's. target: for an exec probe, called in the child."""
+    """Begin a probe. address: the pod's. target: for an exec probe, called in the child.
+
+    Raises OSError when there is no process or descriptor to be had.
+    """
     read, write = os.pipe()
     parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        _child(spec, address, target, write, parent)
-    os.close(write)
-    return Attempt(pid, syscalls.pidfd_open(pid), read)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _child(spec, address, target, write, parent)
+        try:
+            return Attempt(pid, syscalls.pidfd_open(pid), read)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+    except OSError:
+        os.close(read)
+        raise
+    finally:
+        os.close(write)
 
 
 def finish(attempt: Attempt, spec: Mapping[str, Any], address: str) -> tuple[Answer, bool]:

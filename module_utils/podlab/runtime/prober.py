@@ -93,7 +93,12 @@ class Prober:
 
     def _launch(self, run: Run, kind: str) -> None:
         spec = run.config["probes"][kind]
-        attempt = probe.launch(spec, self._owner.address(), lambda: self._target(run))
+        try:
+            attempt = probe.launch(spec, self._owner.address(), lambda: self._target(run))
+        except OSError as error:
+            # The machine has no room: that says nothing of the container, and the next time there may be.
+            self._answer(run, kind, probes.ERROR, str(error))
+            return
         self._attempts[attempt.pid] = attempt
         identity = run.id
         self._loop.watch(attempt.pidfd, lambda: self._ended(attempt, run, kind, identity))
