@@ -42,7 +42,8 @@ class Listeners:
 
     def __init__(self, watch: Watch, unwatch: Unwatch, now: Callable[[], float] = time.monotonic) -> None:
         self._watch, self._unwatch, self._now = watch, unwatch, now
-        self._listening: dict[Place, socket.socket] = {}
+        # With the number of the namespace: a node that is made again has another one by the same name.
+        self._listening: dict[Place, tuple[int, socket.socket]] = {}
         self._connections: dict[int, _Connection] = {}
         self._answers: Mapping[Place, Health] = {}
         self.healthy = True
@@ -50,13 +51,15 @@ class Listeners:
     def follow(self, wanted: Mapping[Place, Health]) -> list[str]:
         """Listen at exactly these places; return what could not be had, in words."""
         self._answers = wanted
-        for place in [place for place in self._listening if place not in wanted]:
-            self._end(self._listening.pop(place))
+        for place, (number, listener) in list(self._listening.items()):
+            if place not in wanted or netns.inode(place.netns) != number:
+                del self._listening[place]
+                self._end(listener)
         faults = []
         for place in wanted:
             if place not in self._listening:
                 try:
-                    self._listening[place] = self._listen(place)
+                    self._listening[place] = netns.inode(place.netns), self._listen(place)
                 except OSError as error:
                     faults.append(f"health check node port {place.port} in {place.netns}: {error.strerror}")
         return faults

@@ -304,6 +304,28 @@ def test_too_many_clients_are_turned_away(node: Node, loop: tuple[Loop, Place]) 
             client.close()
 
 
+def test_a_node_that_is_made_again_is_listened_in(node: Node, tmp_path: pathlib.Path) -> None:
+    """Its namespace has the same name; the old one must not be kept by our socket."""
+    own, again, name = Loop(), Namespace(), tmp_path / "node"
+    wanted = {Place(str(name), "0.0.0.0", PORT): Health(PORT, "default", "web", 1)}
+    try:
+        again.run("ip link set lo up")
+        for where in (node.node, again):
+            name.unlink(missing_ok=True)
+            name.symlink_to(where.path)
+            assert own.listeners.follow(wanted) == []
+            assert [PORT == int(line.split()[3].rpartition(":")[2]) for line in listening(where)] == [True]
+        assert listening(node.node) == []
+    finally:
+        own.listeners.follow({})
+        again.close()
+
+
+def listening(where: Namespace) -> list[str]:
+    """Lines of ss about listening sockets."""
+    return where.run("ss -Hltn").splitlines()
+
+
 def test_a_port_that_is_taken_is_told(node: Node, loop: tuple[Loop, Place]) -> None:
     own, place = loop
     with node.node.socket() as other:
