@@ -96,6 +96,8 @@ def machine() -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
+        # Closing would not do while a child that was forked meanwhile has it open.
+        fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
 
