@@ -70,7 +70,7 @@ def status(c, name="", output=""):
     words="what",
     short={"output": "o", "namespace": "n", "all_namespaces": "A", "selector": "l"},
     help={
-        "what": "pods, nodes, services, endpoints, endpointslices, several (svc,ep) or all; then names, or TYPE/NAME",
+        "what": "pods, nodes, services, deployments and so on, several (svc,ep) or all; then names, or TYPE/NAME",
         "output": "wide, json, yaml, name, jsonpath=TEMPLATE or custom-columns=TITLE:PATH,...",
         "namespace": NAMESPACE,
         "all-namespaces": "of every namespace",
@@ -83,7 +83,7 @@ def status(c, name="", output=""):
 def get(
     c, what, output="", namespace="", all_namespaces=False, selector="", show_labels=False, no_headers=False, name=""
 ):
-    """Print pods, nodes, services or endpoints, as kubectl"""
+    """Print pods, nodes, services and so on, as kubectl"""
     from podlab.cli import get
 
     get.get(

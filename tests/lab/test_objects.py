@@ -52,6 +52,8 @@ def test_round_trip_of_objects(lab: Lab, tmp_path: pathlib.Path) -> None:
     assert running(lab.pod("passing"))
     visitors = lab.pods("visitor-")
     assert len(visitors) == 2
+    (deployment,) = lab.get_json("deployments", "visitor")
+    assert deployment["status"]["replicas"] == deployment["spec"]["replicas"] == 2
     (endpoints,) = lab.get_json("endpoints", "visitor")
     assert {entry["ip"] for entry in endpoints["subsets"][0]["addresses"]} == {ip_of(pod) for pod in visitors}
 

@@ -285,7 +285,8 @@ def test_status_as_data(there: Any, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["name"] == "kind"
     assert {kind: len(found[kind]) for kind in objects.KINDS} == {
-        "pods": 7, "nodes": 3, "services": 2, "endpoints": 2, "endpointslices": 2,
+        **dict.fromkeys(objects.KINDS, 0),
+        "pods": 7, "nodes": 3, "services": 2, "endpoints": 2, "endpointslices": 2, "namespaces": 4,
     }  # fmt: skip
     status.status(form="yaml")
     assert yaml.safe_load(capsys.readouterr().out) == found

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import PodlabError
+from ..kube.printers import CLUSTER_WIDE
 from . import lab, objects, output
 
 
@@ -31,7 +32,7 @@ def get(
     wanted = {kind: objects.choice(names, namespace, all_namespaces, selector) for kind, names in asked.items()}
     found = _choose(lab.read(name), wanted)
     if not any(found.values()):
-        everywhere = all_namespaces or set(found) == {"nodes"}
+        everywhere = all_namespaces or set(found) <= set(CLUSTER_WIDE)
         where = "" if everywhere else f" in {namespace or objects.DEFAULT_NAMESPACE} namespace"
         print(f"No resources found{where}.", file=sys.stderr)
         # A script that asked for JSON gets a list without items.

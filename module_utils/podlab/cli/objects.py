@@ -6,10 +6,13 @@ import difflib
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from ..errors import PodlabError
-from ..kube import endpoints_v1
+from ..kube import endpoints_v1, workload_status
+from ..kube.cluster import Cluster
+from ..kube.manifests import NAMESPACES
+from ..kube.printers import CLUSTER_WIDE
 from ..kube.times import rfc3339
 from .selector import Requirement, matches, parse
 
@@ -22,6 +25,12 @@ KINDS = {
     "services": ("services", "service", "svc"),
     "endpoints": ("endpoints", "endpoint", "ep"),
     "endpointslices": ("endpointslices", "endpointslice", "endpointslices.discovery.k8s.io"),
+    "deployments": ("deployments", "deployment", "deploy", "deployments.apps"),
+    "replicasets": ("replicasets", "replicaset", "rs", "replicasets.apps"),
+    "daemonsets": ("daemonsets", "daemonset", "ds", "daemonsets.apps"),
+    "statefulsets": ("statefulsets", "statefulset", "sts", "statefulsets.apps"),
+    "jobs": ("jobs", "job", "jobs.batch"),
+    "namespaces": ("namespaces", "namespace", "ns"),
 }
 SINGULAR = {
     "pods": "pod",
@@ -29,11 +38,17 @@ SINGULAR = {
     "services": "service",
     "endpoints": "endpoints",
     "endpointslices": "endpointslice.discovery.k8s.io",
+    "deployments": "deployment.apps",
+    "replicasets": "replicaset.apps",
+    "daemonsets": "daemonset.apps",
+    "statefulsets": "statefulset.apps",
+    "jobs": "job.batch",
+    "namespaces": "namespace",
 }
 
 
 # What kubectl calls all, as far as a lab has it.
-ALL = ("pods", "services")
+ALL = ("pods", "services", "daemonsets", "deployments", "replicasets", "statefulsets", "jobs")
 
 
 class Choice(NamedTuple):
@@ -80,7 +95,7 @@ def choose(kind: str, objects: Iterable[Mapping[str, Any]], wanted: Choice) -> l
     Raises PodlabError for a name that is not there.
     """
     every = list(objects)
-    everywhere = wanted.all_namespaces or kind == "nodes"
+    everywhere = wanted.all_namespaces or kind in CLUSTER_WIDE
     found = [
         item
         for item in every
@@ -92,7 +107,7 @@ def choose(kind: str, objects: Iterable[Mapping[str, Any]], wanted: Choice) -> l
     by_name = {item["metadata"]["name"]: item for item in found}
     missing = [name for name in wanted.names if name not in by_name]
     if missing:
-        where = "" if kind == "nodes" else f" in namespace {wanted.namespace}"
+        where = "" if kind in CLUSTER_WIDE else f" in namespace {wanted.namespace}"
         lines = [f'{kind} "{name}" not found{where}{_hint(name, by_name, every)}' for name in missing]
         stop = "" if lines[-1].endswith("?") else "."
         raise PodlabError("\n".join(lines) + f"{stop} See what is there with ./lab get {kind}{_all(kind)}")
@@ -107,7 +122,7 @@ def _hint(name: str, here: Iterable[str], every: Iterable[Mapping[str, Any]]) ->
 
 
 def _all(kind: str) -> str:
-    return "" if kind == "nodes" else " -A"
+    return "" if kind in CLUSTER_WIDE else " -A"
 
 
 def of_kind(kind: str, state: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -191,12 +206,49 @@ def endpoint_slices(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     return on_nodes + others
 
 
+def _workloads(kind: str) -> Callable[[Mapping[str, Any]], list[dict[str, Any]]]:
+    """Reader of the lab's objects of a kind that makes pods, with the status that its controller would write."""
+
+    def read(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+        applied = [_applied(entry) for entry in state["objects"]["objects"] if entry["object"]["kind"] in WORKLOADS]
+        if not applied or not state["cluster"]:
+            return []
+        cluster, running = Cluster.from_dict(state["cluster"]), pods(state)
+        made = [one for thing in applied for one in workload_status.with_status(thing, cluster, running)]
+        return [one for one in made if one["kind"] == kind]
+
+    return read
+
+
+def _applied(entry: Mapping[str, Any]) -> dict[str, Any]:
+    thing = entry["object"]
+    return {**thing, "metadata": {**thing["metadata"], "creationTimestamp": entry.get("created")}}
+
+
+def namespaces(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """v1 Namespaces: those that every cluster has, as old as its first node, and the lab's own."""
+    born = min((node["metadata"].get("creationTimestamp") or "~" for node in nodes(state)), default="~")
+    found = {name: {"name": name, "creationTimestamp": None if born == "~" else born} for name in NAMESPACES}
+    for entry in state["objects"]["objects"]:
+        if entry["object"]["kind"] == "Namespace":
+            metadata = _applied(entry)["metadata"]
+            found[metadata["name"]] = {**found.get(metadata["name"], {}), **metadata}
+    spec, status = {"finalizers": ["kubernetes"]}, {"phase": "Active"}
+    return [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": one, "spec": spec, "status": status}
+        for one in found.values()
+    ]
+
+
+WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "Job")
 READERS = {
     "pods": pods,
     "nodes": nodes,
     "services": services,
     "endpoints": endpoints,
     "endpointslices": endpoint_slices,
+    **{f"{kind.lower()}s": _workloads(kind) for kind in WORKLOADS},
+    "namespaces": namespaces,
 }
 
 

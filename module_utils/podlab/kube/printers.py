@@ -20,6 +20,9 @@ MAX_ENDPOINTS = 3
 # Of what load balancers report, kubectl shows this many characters.
 BALANCER_WIDTH = 16
 
+# What is in no namespace.
+CLUSTER_WIDE = ("nodes", "namespaces")
+
 # text/tabwriter as kubectl sets it up.
 MIN_WIDTH = 6
 PADDING = 3
@@ -40,7 +43,7 @@ def table(kind: str, objects: Iterable[Mapping[str, Any]], now: float, **show: b
     now: seconds since the epoch, for AGE. show: wide, namespaces (-A), labels (--show-labels).
     """
     columns = [column for column in COLUMNS[kind] if not (column.narrow if show.get("wide") else column.wide)]
-    if show.get("namespaces") and kind != "nodes":
+    if show.get("namespaces") and kind not in CLUSTER_WIDE:
         columns.insert(0, Column("NAMESPACE", lambda item, now: _metadata(item, "namespace")))
     if show.get("labels"):
         columns.append(Column("LABELS", lambda item, now: pairs(item["metadata"].get("labels"))))
@@ -172,6 +175,59 @@ def _host_port(address: str, port: Mapping[str, Any] | None) -> str:
     return f"[{address}]:{port['port']}" if ":" in address else f"{address}:{port['port']}"
 
 
+def _status(key: str) -> Callable[[Mapping[str, Any], float], str]:
+    return lambda item, now: str(item["status"].get(key, 0))
+
+
+def _replicas(item: Mapping[str, Any]) -> int:
+    return int(item["spec"].get("replicas", 1))
+
+
+def _ready_of_wanted(item: Mapping[str, Any], now: float) -> str:
+    return f"{item['status'].get('readyReplicas', 0)}/{_replicas(item)}"
+
+
+def _template(key: str) -> Callable[[Mapping[str, Any], float], str]:
+    return lambda item, now: ",".join(each[key] for each in item["spec"]["template"]["spec"]["containers"])
+
+
+def _label_selector(item: Mapping[str, Any], now: float) -> str:
+    """As metav1.FormatLabelSelector: app=web,tier in (a,b),!old."""
+    forms = {
+        "In": "{key} in ({values})",
+        "NotIn": "{key} notin ({values})",
+        "Exists": "{key}",
+        "DoesNotExist": "!{key}",
+    }
+    selector = item["spec"].get("selector") or {}
+    found = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]
+    for one in selector.get("matchExpressions") or []:
+        found.append(forms[one["operator"]].format(key=one["key"], values=",".join(sorted(one.get("values") or []))))
+    return ",".join(found)
+
+
+def _job_status(job: Mapping[str, Any], now: float) -> str:
+    return next((one["type"] for one in job["status"].get("conditions", []) if one["status"] == "True"), "Running")
+
+
+def _completions(job: Mapping[str, Any], now: float) -> str:
+    """As printJob: of so many, or of as many as run side by side when no number is said."""
+    done, wanted, side_by_side = (
+        job["status"].get("succeeded", 0),
+        job["spec"].get("completions"),
+        job["spec"].get("parallelism", 1),
+    )
+    return f"{done}/1 of {side_by_side}" if wanted is None and side_by_side > 1 else f"{done}/{wanted or 1}"
+
+
+def _duration(job: Mapping[str, Any], now: float) -> str:
+    begin, end = job["status"].get("startTime"), job["status"].get("completionTime")
+    return age((epoch(end) if end else now) - epoch(begin)) if begin else ""
+
+
+_CONTAINERS = (Column("CONTAINERS", _template("name"), wide=True), Column("IMAGES", _template("image"), wide=True))
+_SELECTOR = Column("SELECTOR", _label_selector, wide=True)
+
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "pods": (
         Column("NAME", _name),
@@ -216,6 +272,56 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("ADDRESSTYPE", lambda piece, now: str(piece["addressType"])),
         Column("PORTS", _slice_ports),
         Column("ENDPOINTS", _slice_addresses),
+        Column("AGE", since),
+    ),
+    "deployments": (
+        Column("NAME", _name),
+        Column("READY", _ready_of_wanted),
+        Column("UP-TO-DATE", _status("updatedReplicas")),
+        Column("AVAILABLE", _status("availableReplicas")),
+        Column("AGE", since),
+        *_CONTAINERS,
+        _SELECTOR,
+    ),
+    "replicasets": (
+        Column("NAME", _name),
+        Column("DESIRED", lambda item, now: str(_replicas(item))),
+        Column("CURRENT", _status("replicas")),
+        Column("READY", _status("readyReplicas")),
+        Column("AGE", since),
+        *_CONTAINERS,
+        _SELECTOR,
+    ),
+    "daemonsets": (
+        Column("NAME", _name),
+        Column("DESIRED", _status("desiredNumberScheduled")),
+        Column("CURRENT", _status("currentNumberScheduled")),
+        Column("READY", _status("numberReady")),
+        Column("UP-TO-DATE", _status("updatedNumberScheduled")),
+        Column("AVAILABLE", _status("numberAvailable")),
+        Column("NODE SELECTOR", lambda item, now: pairs(item["spec"]["template"]["spec"].get("nodeSelector"))),
+        Column("AGE", since),
+        *_CONTAINERS,
+        _SELECTOR,
+    ),
+    "statefulsets": (
+        Column("NAME", _name),
+        Column("READY", _ready_of_wanted),
+        Column("AGE", since),
+        *_CONTAINERS,
+    ),
+    "jobs": (
+        Column("NAME", _name),
+        Column("STATUS", _job_status),
+        Column("COMPLETIONS", _completions),
+        Column("DURATION", _duration),
+        Column("AGE", since),
+        *_CONTAINERS,
+        _SELECTOR,
+    ),
+    "namespaces": (
+        Column("NAME", _name),
+        Column("STATUS", lambda item, now: str(item["status"]["phase"])),
         Column("AGE", since),
     ),
 }
