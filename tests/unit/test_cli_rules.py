@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from podlab.cli import lab, rules
+from podlab.cli import rules
 from podlab.cli.rules import Asked
 from podlab.errors import PodlabError
 from podlab.kube.iptables_save import parse_save
 from podlab.kube.proxy_normal import normal_form
+from podlab.runtime import paths
 from support.planned import cluster
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "rules"
@@ -359,14 +360,14 @@ def test_what_is_made_from_files_needs_little() -> None:
     assert set(parse_save(done.stdout)) == {"filter", "nat"}
 
 
-def test_a_lab_that_is_half_made_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lab_that_is_half_made_is_no_traceback(monkeypatch: pytest.MonkeyPatch, podlab_roots: pathlib.Path) -> None:
     """Without its record the nodes are not known; without programmed Services there is nothing but the fixed chains."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(lab, "read", lambda name="": {"name": "kind", "cluster": None, "services": {}})
+    record = pathlib.Path(paths.cluster_file("kind"))
+    record.parent.mkdir(parents=True)
+    monkeypatch.setattr("podlab.runtime.state.labs", lambda: ["kind"])
     with pytest.raises(PodlabError, match="The lab kind is half made. Finish it with ./lab up"):
         rules.rules(Asked())
-    made = cluster().to_dict()
-    monkeypatch.setattr(lab, "read", lambda name="": {"name": "kind", "cluster": made, "services": {}})
-    asked = Asked(node=made["nodes"][0]["name"], features=["random-fully"])
-    [view] = rules._from_lab(asked)
+    record.write_text(json.dumps(cluster().to_dict()))
+    [view] = rules._from_lab(Asked(features=["random-fully"]))
     assert not view.services and not view.slices

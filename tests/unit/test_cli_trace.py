@@ -99,6 +99,7 @@ PORTS = "dns (53/UDP), dns-tcp (53/TCP), metrics (9153/TCP)"
             f"kube-system/kube-dns:53: Service kube-system/kube-dns has several ports: {PORTS}. "
             "Say which: kube-dns:dns",
         ),
+        ("http://web", "http://web: is a URL. Write SERVICE[:PORT] or ADDRESS:PORT"),
         ("web:80/icmp", "web:80/icmp: the protocol must be one of tcp, udp, sctp, not 'icmp'"),
         ("10.96.0.20", "10.96.0.20: an address needs a port between 1 and 65535: 10.96.0.20:80"),
         ("10.96.0.20:0", "10.96.0.20:0: an address needs a port between 1 and 65535: 10.96.0.20:80"),

@@ -137,9 +137,7 @@ def _from_lab(asked: Asked) -> list[View]:
 
     state = lab.whole(asked.name)
     cluster, programmed = state["cluster"], state["services"]
-    # Nothing is programmed yet when `up` was stopped before that.
-    services, slices = (programmed.get(key) or [] for key in ("services", "endpointslices"))
-    params = {"cluster": cluster, "services": services, "endpoint_slices": slices}
+    params = {"cluster": cluster, "services": programmed["services"], "endpoint_slices": programmed["endpointslices"]}
     absent = dict.fromkeys(("nodes", "pods", "proxy", "dns_dir", "state_file"))
     wanted = request({**absent, **params, "state": "present"})
     nodes = [node for node in wanted.nodes if asked.node in ("", node.proxy.name)]

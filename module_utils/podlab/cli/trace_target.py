@@ -44,6 +44,8 @@ def find(state: Mapping[str, Any], text: str, namespace: str = DEFAULT_NAMESPACE
         that two protocols share takes /udp, /tcp or /sctp behind it.
     namespace: of a Service named without one. Raises PodlabError that says what there is instead.
     """
+    if "://" in text:
+        raise PodlabError(f"{text}: is a URL. Write SERVICE[:PORT] or ADDRESS:PORT")
     place, _, port = text.partition(":")
     port, _, protocol = port.partition("/")
     protocol = protocol.lower()
