@@ -220,6 +220,23 @@ def test_two_at_once_do_not_mix(lab: Node, follow: Follow) -> None:
     assert nftrace.TABLE not in tables(lab)
 
 
+def test_more_packets_than_can_be_told(lab: Node, follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another client of the same endpoint sends as fast as it can: a story with holes would be a wrong one."""
+    monkeypatch.setattr(nftrace, "_RECEIVE_BYTES", 1)
+    send = packet._send
+
+    def beside(*arguments: Any) -> packet.Answer:
+        with lab.pods["10.244.1.3"].socket(socket.SOCK_DGRAM) as other:
+            for _ in range(100):
+                other.sendto(b"x", ("10.244.1.2", 8080))
+        return send(*arguments)
+
+    monkeypatch.setattr(packet, "_send", beside)
+    with pytest.raises(PodlabError, match="Cannot trace on node node-a: more packets to the same endpoints came"):
+        follow("10.244.1.2", protocol="udp")
+    assert nftrace.TABLE not in tables(lab)
+
+
 def test_nftables_mode(lab: Node, program: Callable[..., None], follow: Follow) -> None:
     """Its rules as nft prints them, chain by chain; the same end."""
     program([web()], mode="nftables")

@@ -88,6 +88,13 @@ REPLIES = [
     ("404", responding("HTTP/1.1 404 Not Found"), FAILURE, "HTTP probe failed with statuscode: 404"),
     ("500", responding("HTTP/1.1 500 No"), FAILURE, "HTTP probe failed with statuscode: 500"),
     ("nothing", lambda _: b"", FAILURE, 'Get "http://{}/": EOF'),
+    ("after hints", lambda _: b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", SUCCESS, ""),
+    (
+        "cut off",
+        lambda _: b"HTTP/1.1 200 OK\r\nA: b\r\n",
+        FAILURE,
+        'Get "http://{}/": net/http: HTTP/1.x transport connection broken: unexpected EOF',
+    ),
     ("no HTTP", lambda _: b"SSH-2.0\r\n\r\n", FAILURE, "Get \"http://{}/\": malformed HTTP response 'SSH-2.0'"),
     (
         "elsewhere",
@@ -168,9 +175,13 @@ def test_its_time_is_all_it_has() -> None:
 
 
 def test_a_response_without_an_end() -> None:
-    """A head that never ends does not fill the memory."""
+    """A head that never ends does not fill the memory, and is none."""
     with server(lambda _: b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * (1 << 18)) as (port, _):
-        assert ask(port=port) == (SUCCESS, "")
+        outcome, text = ask(port=port)
+    assert (outcome, text.partition('": ')[2]) == (
+        FAILURE,
+        "net/http: server response headers exceeded 1048576 bytes; aborted",
+    )
 
 
 @pytest.fixture(scope="module")

@@ -60,6 +60,18 @@ def url(spec: Mapping[str, Any], address: str) -> str:
     return first(spec, address).url
 
 
+def whole(said: bytes) -> bytes:
+    """The head of the response that began so, with the empty line; empty while it is not all there.
+
+    Interim responses (1xx, such as Early Hints) before it are none; 101 is final.
+    """
+    ends = [at + len(end) for end in (b"\r\n\r\n", b"\n\n") for at in [said.find(end)] if at >= 0]
+    if not ends:
+        return b""
+    head, code = said[: min(ends)], said[len("HTTP/1.1 ") :][:3]
+    return whole(said[min(ends) :]) if code[:1] == b"1" and code != b"101" else head
+
+
 def parse(said: bytes) -> tuple[int, str]:
     """(status code, Location or "") of a response's head. Raises ValueError when it is no HTTP."""
     text = said.decode("latin-1")

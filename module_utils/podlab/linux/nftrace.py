@@ -109,6 +109,7 @@ class Tracer(Wire):
         """What has been reported since the last call, in order: the packets' steps, and connections that began.
 
         A connection that is refused is forgotten at once: this is the only trace of its translation.
+        Raises OSError ENOBUFS when more was reported than the socket has room for.
         """
         steps, connections = [], []
         for kind, payload in self._reported():

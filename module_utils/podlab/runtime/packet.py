@@ -115,7 +115,10 @@ def follow(
         before = {node.name: _counters(node) for node in legacy}
         answer = _send(probe, protocol, address, port, datagram)
         counted = {node.name: list(packet_counters.risen(before[node.name], _counters(node))) for node in legacy}
-        seen = {name: Seen(*tracer.read(), counted.get(name, [])) for name, tracer in tracers.items()}
+        seen = {}
+        for node in nodes:
+            with _explained(node):
+                seen[node.name] = Seen(*tracers[node.name].read(), counted.get(node.name, []))
         return list(_passages(origin, {node.name: node for node in nodes}, first, seen)), answer
 
 
@@ -137,6 +140,9 @@ def _explained(node: Node) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.EPERM):  # EPERM: the table is there, and another socket's
             raise PodlabError(f"Another trace is at work on node {node.name}: wait for its end.") from error
+        if error.errno == errno.ENOBUFS:
+            message = "more packets to the same endpoints came meanwhile than the kernel keeps reports of"
+            raise PodlabError(f"Cannot trace on node {node.name}: {message}. Try again when less is sent.") from error
         if not nftrace.supported(error):
             message = "this kernel cannot follow packets: it needs nf_tables with owned tables (Linux 5.12 or newer)"
             raise PodlabError(f"Cannot trace on node {node.name}: {message}.") from error

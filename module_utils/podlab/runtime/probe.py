@@ -259,14 +259,18 @@ def _ask(request: probe_http.Request) -> bytes:
     with connection:
         connection.sendall(request.head())
         said = b""
-        while b"\r\n\r\n" not in said and b"\n\n" not in said and len(said) < probe_http.HEAD_LIMIT:
+        while not (head := probe_http.whole(said)):
+            if len(said) >= probe_http.HEAD_LIMIT:
+                raise OSError(0, f"net/http: server response headers exceeded {probe_http.HEAD_LIMIT} bytes; aborted")
             data = connection.recv(_CHUNK)
+            if not data and said.startswith(b"HTTP/1."):
+                raise OSError(0, "net/http: HTTP/1.x transport connection broken: unexpected EOF")
             if not data:
                 break
             said += data
     if not said:
         raise OSError(0, "EOF")
-    return said
+    return head or said
 
 
 def _ssl() -> Callable[[socket.socket, str], socket.socket]:
