@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import os
 import pathlib
 import select
@@ -21,6 +20,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 VIP = "10.96.0.20"
 BACKENDS = ("nft", "legacy")
+# One of three pods is not asked in one of 12 billion runs. How even the choice is, test_service_behaviour.py counts.
+TRIES = 60
 CLUSTER = {
     "name": "kind",
     "pod_subnet": "10.244.0.0/16",
@@ -86,12 +87,9 @@ def test_every_pod_answers_and_sees_the_client(lab: Node, program: Run) -> None:
     program([web()], pods_of(lab))
     client, *others = lab.pods
     with lab.listening(8080) as servers:
-        answers = collections.Counter(connect(lab.pods[client], VIP, 80, servers) for _ in range(900))
-    assert {where for where, _ in answers} == set(lab.pods)
-    # Of 900 with chance 1/3 each: six standard deviations are 85. Chances of 1/3, 2/9, 4/9 would show.
-    assert all(215 <= count <= 385 for count in answers.values()), answers
+        answers = {connect(lab.pods[client], VIP, 80, servers) for _ in range(TRIES)}
     # To others as itself; to itself, the hairpin, as the node: else the answer would not come back this way.
-    assert set(answers) == {(client, GATEWAY), *((other, client) for other in others)}
+    assert answers == {(client, GATEWAY), *((other, client) for other in others)}
 
 
 def test_the_node_itself_is_masqueraded(lab: Node, program: Run) -> None:

@@ -52,8 +52,8 @@ def program(net: ServiceNet, family: str) -> Iterator[Any]:
     net.forget()
 
 
-def args(family: str, *kinds: Kind, **more: Any) -> dict[str, Any]:
-    return service_objects.module_args(kinds, family, "iptables", BACKEND, **more)
+def args(family: str, *kinds: Kind, mode: str = "iptables", **more: Any) -> dict[str, Any]:
+    return service_objects.module_args(kinds, family, mode, BACKEND, **more)
 
 
 def request_of(family: str, *kinds: Kind) -> Request:
@@ -104,6 +104,18 @@ def test_a_client_gets_another_endpoint_when_its_own_is_gone(
     why = f"{udp_target(family, 'a1')} no longer serves "
     assert any(why in step for entry in done["results"] for step in entry["steps"])
     assert not program(udp("b1"))["changed"]
+
+
+def test_in_nftables_mode_too(net: ServiceNet, program: Any, family: str) -> None:
+    address, port, _ = service_objects.address(UDP, service_rows.NODE_PORT_A, family)
+    program(udp("a1"), mode="nftables")
+    with net.client("client", family) as client:
+        assert net.ask_again(client, "client", address, port).who == "a1"
+        (command,) = deletions(program(udp("b1"), mode="nftables"))
+        assert command[command.index("--sport") + 1] == str(client.getsockname()[1])
+        assert net.ask_again(client, "client", address, port).who == "b1"
+        program(udp(), mode="nftables")
+        assert net.ask_again(client, "client", address, port) == REFUSED
 
 
 def udp_target(family: str, pod: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +16,8 @@ from support.services import pod, service
 pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
 VIP = "10.96.0.20"
+# One of three pods is not asked in one of 12 billion runs. How even the choice is, test_service_behaviour.py counts.
+TRIES = 60
 Run = Callable[..., dict[str, Any]]
 
 
@@ -71,11 +72,10 @@ def test_every_pod_answers_and_sees_the_client(lab: Node, program: Run) -> None:
     program([web()], pods_of(lab))
     client, *others = lab.pods
     with lab.listening(8080) as servers:
-        answers = collections.Counter(connect(lab.pods[client], VIP, 80, servers) for _ in range(300))
+        answers = {connect(lab.pods[client], VIP, 80, servers) for _ in range(TRIES)}
         seen = {connect(lab.node, VIP, 80, servers)[1] for _ in range(5)}
-    # To others as itself; to itself, the hairpin, as the node. Six standard deviations of 300 with chance 1/3: 49.
-    assert set(answers) == {(client, GATEWAY), *((other, client) for other in others)}
-    assert all(51 <= count <= 149 for count in answers.values()), answers
+    # To others as itself; to itself, the hairpin, as the node.
+    assert answers == {(client, GATEWAY), *((other, client) for other in others)}
     assert seen == {GATEWAY}
 
 

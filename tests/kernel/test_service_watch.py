@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import select
 import socket
 import time
@@ -94,13 +95,14 @@ def ask(source: Namespace, address: str, port: int = PORT) -> tuple[list[str], s
     return head.split("\r\n"), body
 
 
+@pytest.mark.parametrize("mode", ["iptables", "nftables"])
 @pytest.mark.parametrize(
     ("where", "code", "count"), [("node-a", "200 OK", 1), ("node-b", "503 Service Unavailable", 0)]
 )
 def test_the_health_check_port_tells_of_local_endpoints(
-    name: str, node: Node, program: Run, where: str, code: str, count: int
+    name: str, node: Node, program: Run, where: str, code: str, count: int, mode: str
 ) -> None:
-    program([balancer()], [endpoint_slice([endpoint("10.244.1.2", where)])])
+    program([balancer()], [endpoint_slice([endpoint("10.244.1.2", where)])], mode=mode)
     synced(name)
     head, body = ask(node.pods["10.244.1.3"], GATEWAY)
     assert head[0] == f"HTTP/1.1 {code}"
@@ -111,7 +113,7 @@ def test_the_health_check_port_tells_of_local_endpoints(
         "serviceProxyHealthy": True,
     }
     # Gone with the Service: the port is closed.
-    program([service("web", "10.96.0.20")], [])
+    program([service("web", "10.96.0.20")], [], mode=mode)
     until_refused(name, node)
 
 
@@ -184,18 +186,43 @@ def test_the_canary_is_in_three_tables(name: str, node: Node, program: Run) -> N
     assert node.node.run("iptables-save").count(":KUBE-PROXY-CANARY - [0:0]") == 3
 
 
-def test_a_flushed_nftables_table_comes_back(name: str, node: Node, program: Run) -> None:
+# Mode -> how its rules are listed, and what somebody does to them: all of them gone, one table or chain, one rule.
+BY_HAND = {
+    "iptables": ("iptables-save", ("iptables -t nat -F", "iptables -t filter -F", "iptables -t nat -D PREROUTING 1")),
+    "nftables": (
+        "nft -s list ruleset",
+        (
+            "nft flush ruleset",
+            "nft delete table ip kube-proxy",
+            "nft flush chain ip kube-proxy services",
+            "nft delete element ip kube-proxy service-ips { 10.96.0.20 . tcp . 80 }",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", BY_HAND)
+def test_what_is_changed_by_hand_comes_back(name: str, node: Node, program: Run, mode: str) -> None:
     slices = [endpoint_slice([endpoint("10.244.1.2")])]
-    program([service()], slices, mode="nftables", proxy={"sync_period": 1})
+    program([service("web", "10.96.0.20")], slices, mode=mode, proxy={"sync_period": 1})
     synced(name)
-    before = node.node.run("nft -s list table ip kube-proxy")
-    assert "10.244.1.2" in before
-    node.node.run("nft flush ruleset")
-    end = time.monotonic() + SECONDS
-    while node.node.run("nft -s list ruleset").find("10.244.1.2") < 0:
-        assert time.monotonic() < end, watcher.read(name)
-        os.sched_yield()
-    assert node.node.run("nft -s list table ip kube-proxy") == before
+    command, damages = BY_HAND[mode]
+
+    def listed() -> list[str]:
+        """Of iptables all, of nftables kube-proxy's table; in no order: what is made anew comes last."""
+        text = re.sub(r"\[\d+:\d+\]", "", node.node.run(command))
+        if mode == "nftables":
+            text = text.partition("table ip kube-proxy {")[2].partition("\n}\n")[0]
+        return sorted(line for line in text.splitlines() if not line.startswith("#"))
+
+    before = listed()
+    assert any("10.244.1.2" in line for line in before)
+    for damage in damages:
+        node.node.run(damage)
+        end = time.monotonic() + SECONDS
+        while listed() != before:
+            assert time.monotonic() < end, (damage, watcher.read(name))
+            os.sched_yield()
 
 
 def test_it_ends_when_the_labs_directory_is_gone(name: str, node: Node, program: Run) -> None:

@@ -207,6 +207,8 @@ DNAT = Hit("prerouting", "nat", "KUBE-SEP-X", "-A KUBE-SEP-X -j DNAT --to-destin
 POLICY = Hit("forward", "filter", "FORWARD", "", "accept", "", 0)
 REJECT = Hit("forward", "filter", "KUBE-SERVICES", "-A KUBE-SERVICES -j REJECT", "drop", "", 0)
 
+VERDICT = Hit("forward", "kube-proxy", "service-endpoints-check", "ip daddr vmap @no-endpoint-services", "drop", "", 0)
+
 REACHED = """\
 pod client (10.244.1.2, on kind-worker) to Service default/web port http, 10.96.0.20:80/TCP
 
@@ -245,6 +247,12 @@ def test_the_story_of_a_packet_that_arrives() -> None:
 
 def test_the_story_of_a_packet_that_a_rule_refuses() -> None:
     assert trace_text.text(told((REJECT,), None, "refused")) == REFUSED
+
+
+def test_a_map_of_nft_whose_answer_is_a_verdict_shows_it() -> None:
+    text = trace_text.text(told((VERDICT,), None, "no answer"))
+    shown = "drop      service-endpoints-check: ip daddr vmap @no-endpoint-services => drop\n"
+    assert f"  kube-proxy {shown}" in text
 
 
 def test_a_refusal_that_the_client_is_not_told() -> None:

@@ -95,7 +95,7 @@ def _lines(told: Mapping[str, Any]) -> Iterator[str]:
 def _hit(number: int, hit: Mapping[str, Any]) -> str:
     shown = hit["rule"] or f"end of {hit['chain']}, its policy"
     if hit["rule"] and not hit["rule"].startswith("-A "):  # nft's rules say neither their chain nor a map's answer
-        shown = f"{hit['chain']}: {shown}" + (f" => {hit['target']}" if " vmap " in shown else "")
+        shown = f"{hit['chain']}: {shown}" + (f" => {hit['target'] or hit['verdict']}" if " vmap " in shown else "")
     return f"  {number:>3}  {hit['table']:<10} {hit['verdict']:<8}  {shown}"
 
 
