@@ -17,11 +17,18 @@ def there() -> Iterator[Machine]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def last_seen(there: Machine) -> list[snapshot.Snapshot]:
+    """The machine as it was when it was last looked at: between two lessons nothing is done to it."""
+    return [there.snapshot()]
+
+
 @pytest.fixture(autouse=True)
-def nothing_is_left(there: Machine) -> Iterator[None]:
+def nothing_is_left(there: Machine, last_seen: list[snapshot.Snapshot]) -> Iterator[None]:
     """Neither on the machine nor in the place where labs are."""
-    before = there.snapshot()
     yield
-    snapshot.assert_same(before, there.snapshot())
+    before = last_seen.pop()
+    last_seen.append(there.snapshot())
+    snapshot.assert_same(before, last_seen[0])
     labs = there.path("/run/podlab")
     assert not labs.exists() or not [entry.name for entry in labs.iterdir() if entry.name.startswith("demo-")]
