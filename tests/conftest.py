@@ -57,6 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=f"{floor} tests need root: namespaces, mounts, cgroups"))
     # What runs beside others comes last in its floor: one block of it is the least to wait for.
     items.sort(key=lambda item: (FLOORS.index(floors[item]), lanes.marked(item)))
+    items[:] = lanes.in_turn(items)
 
 
 @pytest.fixture

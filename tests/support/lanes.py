@@ -7,6 +7,7 @@ has nothing: not before what its own tests have made is gone, and to their end b
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import itertools
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -52,6 +54,18 @@ def part_of(item: pytest.Item) -> str:
     """The part that the test belongs to: what its mark says, else its file."""
     mark = item.get_closest_marker(MARK)
     return str(mark.args[0]) if mark and mark.args else item.path.name
+
+
+def in_turn(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """The tests with the longest part of each block first: its lanes then end together. Many tests are a long part.
+
+    They are reported in the order in which they are begun, so that there is always something to be seen.
+    """
+    sizes = collections.Counter(map(part_of, filter(marked, items)))
+    found: list[pytest.Item] = []
+    for _, block in itertools.groupby(items, marked):
+        found += sorted(block, key=lambda item: (-sizes[part_of(item)], part_of(item)) if marked(item) else ())
+    return found
 
 
 class Lane:
@@ -129,8 +143,7 @@ class Session:
 
     def _start(self, block: Block) -> None:
         self.said.update((nodeid, queue.SimpleQueue()) for nodeids in block.values() for nodeid in nodeids)
-        # The longest first, for the lanes to end together; how long is a matter of how many tests.
-        for part, nodeids in sorted(block.items(), key=lambda entry: -len(entry[1])):
+        for part, nodeids in block.items():
             self.begun.append(self.pool.submit(self._run, part, nodeids))
 
     def _run(self, part: str, nodeids: list[str]) -> None:

@@ -22,7 +22,7 @@ def pytest_configure(config):
     lanes.register(config, 2)
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lanes.marked)
+    items[:] = lanes.in_turn(sorted(items, key=lanes.marked))
 """
 MARKED = "import os, pytest\npytestmark = pytest.mark.own_machine\n"
 
@@ -62,6 +62,15 @@ def test_two_files_run_at_once_and_are_reported_in_their_order(files: pathlib.Pa
         "test_b.py::test_b",
     ]
     assert "3 passed" in done.stdout.splitlines()[-1]
+
+
+def test_the_longest_file_is_begun_first(files: pathlib.Path) -> None:
+    for name, tests in (("a", 1), ("b", 2), ("c", 3)):
+        text = "".join(f"def test_{number}():\n    pass\n" for number in range(tests))
+        (files / f"test_{name}.py").write_text((MARKED if name != "c" else "") + text)
+    done = run(files)
+    shown = [line.split("::")[0] for line in done.stdout.splitlines() if " PASSED " in line]
+    assert shown == ["test_c.py"] * 3 + ["test_b.py"] * 2 + ["test_a.py"], done.stdout + done.stderr
 
 
 def test_what_the_session_made_is_gone_before_a_lane_begins(files: pathlib.Path) -> None:
