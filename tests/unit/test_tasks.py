@@ -229,6 +229,10 @@ def test_tail_of_logs(typed: Any, got: Calls, words: list[str], tail: int | None
         (["scale", "job/x", "--replicas", "3"], "job/x: a Job cannot be scaled. Use a deployment, replicaset"),
         (["delete"], "delete: say either what, as in deployment/web, or -f FILE"),
         (["delete", "pod/a", "-f", "x.yaml"], "delete: say either what, as in deployment/web, or -f FILE"),
+        (
+            ["delete", "-f", "x.yaml", "-n", "shop"],
+            "delete: -n is for TYPE/NAME. Objects of a file say themselves which ",
+        ),
         (["delete", "pods"], "pods: write TYPE/NAME"),
         (["delete", "pot/a"], "pot/a: 'pot' is not a kind that podlab builds. Use one of: "),
         (["apply"], "apply: must specify one of -f FILE"),

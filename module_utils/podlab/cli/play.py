@@ -164,6 +164,8 @@ def delete(
     """`delete TYPE/NAME` or `delete -f`. Raises PodlabError when neither or both are given."""
     if bool(words) == bool(files):
         raise PodlabError("delete: say either what, as in deployment/web, or -f FILE")
+    if files and namespace:
+        raise PodlabError("delete: -n is for TYPE/NAME. Objects of a file say themselves which namespace they are in")
     names = object_names(words) if words else []
     with Files() as given:
         paths = given.paths(files) if files else [given.add(as_manifest(names, namespace))]
