@@ -267,13 +267,11 @@ def watch(directory: str, condition: Callable[[], bool], seconds: float, about: 
 
 def wait_for_end(pids: Sequence[int], seconds: float = SECONDS) -> None:
     """Return when all these processes have ended."""
-    poll = select.poll()
-    fds = []
+    poll, left = select.poll(), set()
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            fds.append(syscalls.pidfd_open(pid))
-            poll.register(fds[-1], select.POLLIN)
-    left = set(fds)
+            left.add(fd := syscalls.pidfd_open(pid))
+            poll.register(fd, select.POLLIN)
     while left:
         ready = poll.poll(seconds * 1000)
         assert ready, f"{len(left)} of {pids} do not end"
