@@ -41,6 +41,24 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceNet]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def missing(net: ServiceNet) -> set[str]:
+    """Protocols that iptables has no match for in this kernel."""
+    rule = "OUTPUT -p sctp -m sctp --dport 1 -j ACCEPT".split()
+    said = [sh("ip", "netns", "exec", "node-a", "iptables", "-w", word, *rule, check=False) for word in ("-A", "-D")]
+    return {"SCTP"} if said[0] else set()
+
+
+def test_this_kernel_has_sctp(missing: set[str]) -> None:
+    if missing:
+        pytest.skip("this kernel has no SCTP match (NETFILTER_XT_MATCH_SCTP): rows of SCTP are left out below")
+
+
+def known(kinds: Iterable[Kind], missing: set[str]) -> list[Kind]:
+    """The kinds without those of protocols that are missing."""
+    return [kind for kind in kinds if not missing & {port.get("protocol") for port in kind.ports}]
+
+
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -84,10 +102,10 @@ def _summed_up(kind: Kind, named: Iterable[tuple[str, str]]) -> str:
     return service_objects.summed_up(named, "sessionAffinity" in kind.spec)
 
 
-def test_every_row(net: ServiceNet, program: Any, mode: str, family: str) -> None:
+def test_every_row(net: ServiceNet, program: Any, mode: str, family: str, missing: set[str]) -> None:
     """One list of options after the other: what the one before has left is changed."""
     wrong = []
-    for kinds in service_objects.variations():
+    for kinds in (known(kinds, missing) for kinds in service_objects.variations()):
         program(*kinds)
         for kind in kinds:
             for row in kind.rows:
@@ -97,9 +115,9 @@ def test_every_row(net: ServiceNet, program: Any, mode: str, family: str) -> Non
     assert not wrong, "\n".join(wrong)
 
 
-def test_both_modes_side_by_side(net: ServiceNet, family: str) -> None:
+def test_both_modes_side_by_side(net: ServiceNet, family: str, missing: set[str]) -> None:
     """One lab, first in iptables mode and then in nftables mode: they differ where it is written down."""
-    kinds = service_rows.KINDS
+    kinds = known(service_rows.KINDS, missing)
     rows = [(kind, row) for kind in kinds for row in kind.rows]
     columns = []
     try:
@@ -171,10 +189,12 @@ def test_affinity_ends_with_its_time(net: ServiceNet, program: Any, family: str)
     affinity = {"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}}}
     kind = web(*PODS, **affinity)
     program(kind)
-    while True:  # until both rounds are within the second, which they are unless the machine is held up
+    for _ in range(20):  # until both rounds are within the second, which they are unless the machine is held up
         began, first, again = time.monotonic(), choices(net, kind, family), choices(net, kind, family)
         if time.monotonic() - began < 1:
             break
+    else:
+        raise AssertionError("this machine never makes 18 connections in a second")
     assert again == first
     select.select([], [], [], 1.1)  # no event: the time itself is what is promised
     assert choices(net, kind, family) != first
