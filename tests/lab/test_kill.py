@@ -140,7 +140,8 @@ def test_killed_supervisor_takes_the_pod_along(lab: Lab, supervisor_killed: dict
 
 @pytest.fixture(scope="module")
 def repaired(lab: Lab, pause_killed: tuple[dict[str, Any], dict[str, Any]], supervisor_killed: dict[str, Any]) -> str:
-    """What `up` says after all of it."""
+    """What `up` says after all of it, when Services have followed by themselves what came back by itself."""
+    waiting.until(lambda: ip_of(pause_killed[1]) in lab.endpoints(), "the watcher has not followed")
     return lab.invoke("up", "--name", lab.name).stdout
 
 

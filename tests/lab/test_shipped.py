@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from podlab.runtime import state, watcher
+from podlab.runtime import watcher
 from podlab.runtime.lab import find
 from support import waiting
 from support.lab import ROOT, Lab, ip_of, pause_of, running, uid_of
@@ -39,20 +39,10 @@ def test_a_lab_that_shipped_modules_built_lives_on_without_them(actions: str) ->
         pod = lab.pods("web-")[0]
         os.kill(pause_of(pod), signal.SIGKILL)
         after = lab.until(uid_of(pod), lambda one: running(one) and ip_of(one) != ip_of(pod), "the pod is not back")
-        waiting.until(lambda: ip_of(after) in endpoints(lab), "the watcher has not followed")
+        waiting.until(lambda: ip_of(after) in lab.endpoints(), "the watcher has not followed")
         assert watcher.read(lab.name)["error"] == ""
         again = lab.run("ansible-playbook", "playbooks/lab.yml", "--diff", ANSIBLE_ACTION_PLUGINS=actions)
         assert "changed=0" in again.stdout, again.stdout
     finally:
         lab.invoke("down", "--name", lab.name)
     assert find(lab.name).names() == []
-
-
-def endpoints(lab: Lab) -> set[str]:
-    """Addresses that are programmed, by services.json."""
-    return {
-        address
-        for item in state.read_state(lab.name)["services"]["endpointslices"]
-        for endpoint in item["endpoints"]
-        for address in endpoint["addresses"]
-    }

@@ -136,6 +136,11 @@ class Lab:
         """When the pod's status was last written: what follows from it is measured from there, not from our reading."""
         return written(f"{paths.pod_dir(self.name, uid_of(pod))}/status.json")
 
+    def endpoints(self) -> set[str]:
+        """Addresses that are noted as endpoints of whatever Service."""
+        slices = state.read_state(self.name)["services"]["endpointslices"]
+        return {address for item in slices for endpoint in item["endpoints"] for address in endpoint["addresses"]}
+
     def services_written(self) -> float:
         """When it was last noted what is programmed, which comes after the rules and the records."""
         return written(paths.services_file(self.name))
