@@ -155,6 +155,14 @@ def test_what_a_command_does_not_know_is_refused(
     assert bool(got) is (message is None)
 
 
+def test_the_list_of_commands(typed: Any, got: Calls, capsys: pytest.CaptureFixture[str]) -> None:
+    assert typed("--list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Usage: ./lab COMMAND [OPTION...]"
+    assert [line.split()[0] for line in lines[2:-2]] == EVERY_TASK
+    assert max(map(len, lines)) <= 80 and not got
+
+
 def test_several_commands_in_one_line(typed: Any, got: Calls) -> None:
     assert typed("down", "--all", "up", "--nat", "get", "pods", "-A") == 0
     assert len(got) == 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable
+from typing import Any, Callable, NoReturn
 
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -19,9 +19,11 @@ from invoke.tasks import Task
 from ..errors import PodlabError
 from . import usage
 
-# What invoke is called as, and the commands there are.
+# What invoke is called as; the commands there are, and what each does.
 INVOKE = ("invoke", "inv")
-NAMES: set[str] = set()
+NAMES: dict[str, str] = {}
+
+LISTS = (["--list"], ["-l"])
 
 # What a shell reports for a process that died of SIGPIPE: `./lab get pods | head -1`.
 BROKEN_PIPE = 128 + 13
@@ -72,12 +74,17 @@ class Command(Task):  # type: ignore[type-arg]
         self.short = dict(short or {})
         self.root = root
         self.said = dict(self.help)
-        NAMES.add(self.typed_name)
+        NAMES[self.typed_name] = self.does
 
     @property
     def typed_name(self) -> str:
         """The command as a person types it."""
         return self.name.replace("_", "-")
+
+    @property
+    def does(self) -> str:
+        """One line: what it is for."""
+        return (self.__doc__ or "").partition("\n")[0]
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
         """invoke's arguments of the body's parameters, with our short flags and words.
@@ -103,20 +110,18 @@ class Command(Task):  # type: ignore[type-arg]
         for argument in arguments:
             if argument.name in self.short:
                 argument.names = (*argument.names[:1], self.short[argument.name])
-        does = (self.__doc__ or "").partition("\n")[0]
-        return usage.Shape(self.typed_name, does, self.root, self.words, arguments)
+        return usage.Shape(self.typed_name, self.does, self.root, self.words, arguments)
 
     def _look_at(self, argv: Sequence[str], shape: usage.Shape) -> None:
         """End with help, or with what is wrong: invoke takes its own options anywhere, and says little of others."""
         asked = usage.asks_for_help(argv)
-        if asked == self.typed_name:
-            sys.stdout.write(usage.help_text(shape))
-            raise Exit(code=0)
+        if asked == self.typed_name or list(argv) in LISTS:
+            _tell(usage.help_text(shape) if asked else usage.menu(NAMES))
         first = asked or (argv[0] if argv else "-")
         if not first.startswith("-") and first not in NAMES:
             raise Exit(usage.no_command(first, NAMES), code=1)
         # Several commands in one line are invoke's to tell apart: `./lab down up`.
-        several = not self.words and NAMES.intersection(usage.body(argv)[1:])
+        several = not self.words and NAMES.keys() & set(usage.body(argv)[1:])
         if first != self.typed_name or asked or several:
             return
         others = [one for one in shape.arguments if one.name != self.words]
@@ -135,9 +140,24 @@ class Command(Task):  # type: ignore[type-arg]
         except PodlabError as error:
             raise Exit(error.message, code=int(error.details.get("exit_code", 1))) from None
         except BrokenPipeError:
-            # Python flushes once more on its way out: there must be something that takes it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            raise Exit(code=BROKEN_PIPE) from None
+            _nobody_reads()
+
+
+def _tell(text: str) -> NoReturn:
+    """Print it and end."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _nobody_reads()
+    raise Exit(code=0)
+
+
+def _nobody_reads() -> NoReturn:
+    """End as a process that died of SIGPIPE."""
+    # Python flushes once more on its way out: there must be something that takes it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    raise Exit(code=BROKEN_PIPE) from None
 
 
 def _after(argv: Sequence[str], command: str) -> Sequence[str]:

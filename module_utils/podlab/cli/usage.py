@@ -96,6 +96,15 @@ def _folded(left: str, text: str, width: int) -> list[str]:
     return [f"  {left:{width}}  {first}".rstrip(), *(" " * (width + 4) + line for line in more)]
 
 
+def menu(commands: Mapping[str, str]) -> str:
+    """What `./lab` and `./lab --list` print. commands: name -> what it does."""
+    width = max(map(len, commands))
+    rows = [f"  {name:{width}}   {does}" for name, does in sorted(commands.items())]
+    return (
+        "\n".join(["Usage: ./lab COMMAND [OPTION...]", "", *rows, "", "./lab COMMAND --help tells more of it."]) + "\n"
+    )
+
+
 def body(argv: Sequence[str]) -> Sequence[str]:
     """What stands before `--`: the command's own words and options."""
     return argv[: argv.index("--")] if "--" in argv else argv
