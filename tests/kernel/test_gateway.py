@@ -128,11 +128,14 @@ def test_two_labs_do_not_go_at_the_same_time(machine: Namespace, program: Run) -
     with netns.entered(machine.path), lock.machine():
         child = os.fork()
         if child == 0:
-            program(lab(), state="absent")
-            os._exit(0)
+            try:
+                program(lab(), state="absent")
+            finally:
+                os._exit(0)
         ended = syscalls.pidfd_open(child)
         assert not select.select([ended], [], [], 0.5)[0], "it does not wait"
         assert forwarding(machine) == "1"
+    assert select.select([ended], [], [], 60)[0], "it does not end"
     os.waitpid(child, 0)
     os.close(ended)
     assert forwarding(machine) == "0"
