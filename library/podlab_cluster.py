@@ -119,12 +119,12 @@ def main() -> None:
         required_one_of=[("name", "cluster")],
     )
     params = module.params
-    name = params["name"] or params["cluster"]["name"]
     if params["state"] == "absent":
-        plan = cluster_plan.Removal(name, params["purge"])
+        plan = cluster_plan.Removal(params["name"] or str(params["cluster"].get("name", "")), params["purge"])
         with machine():
             glue.run(module, "lab", plan.items, plan.state)
-    claim = cluster_plan.Claim(params["cluster"], params["objects"])
+    with glue.failing(module):
+        claim = cluster_plan.Claim(params["cluster"], params["objects"])
     glue.run(module, "lab", claim.items, claim.state)
 
 

@@ -94,10 +94,9 @@ diff:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podlab.errors import PodlabError
 from ansible.module_utils.podlab.gateway_plan import Gateway
 from ansible.module_utils.podlab.kube.cluster import Cluster
-from ansible.module_utils.podlab.module import run
+from ansible.module_utils.podlab.module import failing, run
 from ansible.module_utils.podlab.runtime.lock import machine
 
 
@@ -112,10 +111,8 @@ def argument_spec() -> dict[str, Any]:
 def main() -> None:
     """Bring the machine to what the cluster says."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    try:
+    with failing(module):
         plan = Gateway(Cluster.of_option(module.params["cluster"]), module.params["state"] == "present")
-    except PodlabError as error:
-        module.fail_json(msg=error.message)
     with machine():
         run(module, "gateway", plan.items, plan.state)
 

@@ -80,8 +80,9 @@ results:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.podlab.errors import PodlabError, Problem, refuse
+from ansible.module_utils.podlab.errors import Problem, refuse
 from ansible.module_utils.podlab.linux import namespaces
+from ansible.module_utils.podlab.module import failing
 
 
 def argument_spec() -> dict[str, Any]:
@@ -125,10 +126,8 @@ def info(pids: list[int] | None, types: list[str]) -> dict[str, Any]:
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    try:
+    with failing(module):
         result = info(module.params["pids"], module.params["types"])
-    except PodlabError as error:
-        module.fail_json(msg=error.message, problems=[problem._asdict() for problem in error.problems])
     module.exit_json(**result)
 
 

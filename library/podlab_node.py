@@ -97,7 +97,8 @@ def argument_spec() -> dict[str, Any]:
 def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    nodes = Nodes(module.params["cluster"], module.params["state"], module.check_mode)
+    with glue.failing(module):
+        nodes = Nodes(module.params["cluster"], module.params["state"], module.check_mode)
     glue.run(module, "nodes", nodes.items, nodes.state)
 
 

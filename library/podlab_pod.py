@@ -150,7 +150,6 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab import module as glue
-from ansible.module_utils.podlab.errors import PodlabError
 from ansible.module_utils.podlab.pod_plan import Pods, Request
 
 
@@ -175,11 +174,8 @@ def main() -> None:
     period = module.params["max_container_restart_period"]
     if not 1 <= period <= 300:
         module.fail_json(msg=f"max_container_restart_period must be between 1 and 300, not {period}")
-    try:
+    with glue.failing(module):
         pods = Pods(Request(module.params))
-    except PodlabError as error:
-        problems = [problem._asdict() for problem in error.problems]
-        module.fail_json(msg=error.message, problems=problems, **error.details)
     glue.run(module, "pods", pods.items, pods.state, apply_all=pods.apply)
 
 

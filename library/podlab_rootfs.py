@@ -135,7 +135,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab import module as glue
-from ansible.module_utils.podlab.errors import PodlabError, Problem, refuse
+from ansible.module_utils.podlab.errors import Problem, refuse
 from ansible.module_utils.podlab.rootfs_plan import Planner, Want
 from ansible.module_utils.podlab.runtime.rootfs import File, Request
 
@@ -192,10 +192,8 @@ def main() -> None:
     """Entry point of the module."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     roots = module.params["rootfs"]
-    try:
+    with glue.failing(module):
         _modes(roots)
-    except PodlabError as error:
-        module.fail_json(msg=error.message, problems=[problem._asdict() for problem in error.problems])
     planner = Planner([Want(root["path"], _request(root) if root["state"] == "present" else None) for root in roots])
 
     def state() -> dict[str, Any]:

@@ -248,8 +248,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab import service_watch
-from ansible.module_utils.podlab.errors import PodlabError
-from ansible.module_utils.podlab.module import run
+from ansible.module_utils.podlab.module import failing, run
 from ansible.module_utils.podlab.runtime.lock import programming
 from ansible.module_utils.podlab.service_plan import ServicePlan
 from ansible.module_utils.podlab.service_request import request
@@ -295,11 +294,8 @@ def argument_spec() -> dict[str, Any]:
 def main() -> None:
     """Program what the options ask for."""
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
-    try:
+    with failing(module):
         asked = request(module.params)
-    except PodlabError as error:
-        problems = [problem._asdict() for problem in error.problems]
-        module.fail_json(msg=error.message, problems=problems, **error.details)
     plan = ServicePlan(asked, module.check_mode, service_watch.__name__)
     with programming(asked.cluster) if module.params["watch"] else contextlib.nullcontext():
         run(module, "services", plan.items, plan.summary, apply_all=plan.apply_all)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import PodlabError, Problem, refuse
+from .kube.cluster import Cluster
 from .runtime import lab, paths
 from .runtime.files import read_json, write_json
 from .runtime.state import labs
@@ -20,9 +21,10 @@ class Claim:
     """The lab's record and its objects, as they should be written down."""
 
     def __init__(self, cluster: Mapping[str, Any], objects: Mapping[str, Any] | None) -> None:
+        """Raises PodlabError when the cluster is none, or its name none for a lab."""
         self.cluster = dict(cluster)
         self.objects = objects
-        self.name = str(cluster["name"])
+        self.name = Cluster.of_option(cluster).name
         lab.check_name(self.name)
 
     def items(self) -> list[Item]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Callable, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -28,7 +29,7 @@ def run(
     state: reads the final state, plain values; in check mode it is what is there now.
     apply_all: performs the items' steps instead of the plain loop, for a module that works on many items at once.
     """
-    try:
+    with failing(module):
         items = list(plan())
         steps = [step for item in items for step in item.steps]
         if steps and not module.check_mode:
@@ -36,6 +37,14 @@ def run(
             if settles:
                 _check_settled(plan())
         module.exit_json(**_result(module, key, items, state()))
+    raise AssertionError("exit_json and fail_json do not return")
+
+
+@contextlib.contextmanager
+def failing(module: AnsibleModule) -> Iterator[None]:
+    """A PodlabError in it leaves through fail_json, with every problem as data."""
+    try:
+        yield
     except PodlabError as error:
         problems = [problem._asdict() for problem in error.problems]
         module.fail_json(msg=error.message, problems=problems, **error.details)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import PodlabError
+from .kube.cluster import Cluster
 from .linux import cgroup, netns, process
 from .runtime import lab, node, paths
 from .runtime.files import read_json, read_text
@@ -21,8 +22,10 @@ class Nodes:
     """The nodes of a cluster on this machine."""
 
     def __init__(self, cluster: Mapping[str, Any], state: str, check: bool) -> None:
+        """Raises PodlabError when the cluster is none; state "absent" needs no more than its name."""
         self.cluster = cluster
-        self.name = str(cluster["name"])
+        self.name = Cluster.of_option(cluster).name if state == "present" else str(cluster.get("name", ""))
+        lab.check_name(self.name)
         self.wanted = {entry["name"]: entry for entry in cluster["nodes"]} if state == "present" else {}
         self.check = check
 

@@ -201,3 +201,14 @@ class TestModule:
     def test_a_name_is_needed(self, run_module: Callable[..., Any]) -> None:
         assert "one of the following is required: name, cluster" in run_module("podlab_cluster", {})["msg"]
         assert "cluster" in run_module("podlab_cluster", {"name": "kind"})["msg"]
+
+    @pytest.mark.parametrize(
+        ("state", "said"),
+        [
+            ("present", "cluster: is no cluster as Cluster.to_dict makes it: 'nodes' is missing or wrong"),
+            ("absent", "name: must be lower case letters, digits, dots and dashes, not ''"),
+        ],
+    )
+    def test_what_is_no_cluster(self, run_module: Callable[..., Any], state: str, said: str) -> None:
+        result = run_module("podlab_cluster", {"cluster": {"pod_subnet": "10.244.0.0/16"}, "state": state})
+        assert result["failed"] and result["msg"] == said

@@ -150,3 +150,19 @@ def test_nothing_to_do_is_no_change(run_module: Callable[..., Any]) -> None:
     result = run_module("podlab_node", {"cluster": CLUSTER})
     assert (result["changed"], result["commands"]) == (False, [])
     assert [node["name"] for node in result["nodes"]] == ["kind-control-plane0", "kind-worker1"]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "state", "said"),
+    [
+        (
+            {"name": "kind"},
+            "present",
+            "cluster: is no cluster as Cluster.to_dict makes it: 'nodes' is missing or wrong",
+        ),
+        ({}, "absent", "name: must be lower case letters, digits, dots and dashes, not ''"),
+    ],
+)
+def test_what_is_no_cluster(run_module: Callable[..., Any], cluster: dict[str, Any], state: str, said: str) -> None:
+    result = run_module("podlab_node", {"cluster": cluster, "state": state})
+    assert result["failed"] and result["msg"] == said
