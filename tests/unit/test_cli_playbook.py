@@ -294,6 +294,23 @@ def test_ctrl_c_is_the_childs_to_answer() -> None:
     assert caught == [signal.SIGINT]
 
 
+def test_ctrl_c_before_anybody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The child is there then, and has to be waited for all the same."""
+    begin = subprocess.Popen.__init__
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        begin(*args, **options)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert playbook.wait([sys.executable, "-c", "raise SystemExit(99)"], os.environ) == 99
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_child_that_does_not_end_after_ctrl_c_is_killed() -> None:
     code = "import os, signal, time; signal.signal(2, signal.SIG_IGN); os.kill(os.getppid(), 2); signal.pause()"
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from typing import IO, Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import IO, Any, Callable, NamedTuple
 
 from . import lab
 
@@ -79,10 +81,14 @@ def wait(
     Ctrl-C reaches it as it reaches us: it ends in its own way, and we wait for that. patience: for how many seconds,
     until it is killed; without it, as long as it takes.
     """
-    with subprocess.Popen(argv, env=dict(environment), cwd=lab.ROOT, stdout=output, stderr=output) as process:
+    with (
+        _held() as release,
+        subprocess.Popen(argv, env=dict(environment), cwd=lab.ROOT, stdout=output, stderr=output) as process,
+    ):
         left: float | None = None
         while True:
             try:
+                release()
                 code = process.wait(left)
             except KeyboardInterrupt:
                 left = patience
@@ -91,3 +97,24 @@ def wait(
                 process.kill()
                 continue
             return code if code >= 0 else 128 - code
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[Callable[[], None]]:
+    """Keep a Ctrl-C back until the function is called, which lets it through: nobody could answer it before."""
+    kept: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def release() -> None:
+        if callable(before):
+            signal.signal(signal.SIGINT, before)
+        if kept:
+            signal.raise_signal(kept.pop())
+
+    if callable(before):
+        signal.signal(signal.SIGINT, lambda number, frame: kept.append(number))
+    try:
+        yield release
+    finally:
+        if callable(before):
+            signal.signal(signal.SIGINT, before)
