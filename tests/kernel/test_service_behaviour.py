@@ -21,7 +21,7 @@ from support.service_option_rows import EVERY_KIND
 from support.service_rows import Kind, Row
 from support.service_topology import ADDRESSES, FAMILIES, OUTSIDE, PODS
 
-pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
+pytestmark = pytest.mark.kernel
 
 # Name -> (kubeProxyMode, iptables backend).
 MODES = {
