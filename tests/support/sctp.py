@@ -30,9 +30,9 @@ def build(packet: Packet) -> bytes:
     return head + struct.pack("<I", _crc32c(head + b"\0" * 4 + chunk)) + chunk
 
 
-def parse(data: bytes) -> Packet:
-    """A packet as a raw socket delivers it; an IPv4 header in front of it is skipped."""
-    if data[0] >> 4 == 4 and len(data) >= 20 and data[9] == PROTOCOL:
+def parse(data: bytes, family: str) -> Packet:
+    """A packet as a raw socket delivers it: behind its header in IPv4, without one in IPv6 (raw(7), ipv6(7))."""
+    if family == "ipv4":
         data = data[(data[0] & 15) * 4 :]
     source, destination = struct.unpack_from(">HH", data)
     return Packet(source, destination, data[12])

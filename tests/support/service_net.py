@@ -214,11 +214,11 @@ class ServiceNet:
             return _failed(_error(client))
         (server,) = found
         data, peer = server.recvfrom(256)
-        packet = sctp.parse(data)
+        packet = sctp.parse(data, asked.family)
         answer = sctp.Packet(packet.destination_port, packet.source_port, sctp.INIT_ACK)
         server.sendto(sctp.build(answer), peer)
         client.settimeout(SECONDS)
-        assert sctp.parse(client.recv(256)) == sctp.Packet(asked.port, own, sctp.INIT_ACK)
+        assert sctp.parse(client.recv(256), asked.family) == sctp.Packet(asked.port, own, sctp.INIT_ACK)
         return _answer((servers[server][0], packet.destination_port), "SCTP", peer)
 
 
