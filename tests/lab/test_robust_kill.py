@@ -192,13 +192,20 @@ def test_two_runs_at_once(lab: SmallLab) -> None:
         try:
             second = lab.invoke("up", "--config", str(lab.config))
         finally:
-            os.killpg(first.pid, signal.SIGCONT)
-        assert second.returncode
-        assert re.search(rf"Lab {NAME} is being changed by another run: held by pid \d+ since 20\d\d-", second.stderr)
-        first.wait(180)
+            until(lambda: ended(first), "the first run does not end", 180)
+    assert second.returncode
+    assert re.search(rf"Lab {NAME} is being changed by another run: held by pid \d+ since 20\d\d-", second.stderr)
     assert first.returncode == 0
     lab.assert_works()
     assert "nothing to do" in lab.up()
+
+
+def ended(process: subprocess.Popen[str]) -> bool:
+    """Whether the run has ended; it goes on, should it be stopped. nsenter stops itself when it sees a child stopped,
+    and that may be after both were told to go on."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGCONT)
+    return process.poll() is not None
 
 
 def host_pid_of(host: Machine, command: str) -> int:
