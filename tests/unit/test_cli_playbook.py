@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -281,43 +282,45 @@ def test_ctrl_c_is_not_lost(tmp_path: pathlib.Path, callback: str, verbose: tupl
     assert "Never reached" not in done.stdout
 
 
-def test_ctrl_c_is_the_childs_to_answer() -> None:
+@pytest.fixture
+def interrupts() -> Iterator[list[int]]:
+    """What Ctrl-C does while none of the commands runs: it is noted."""
+    noted: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
+    yield noted
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_the_childs_to_answer(interrupts: list[int]) -> None:
     code = "import os, signal; os.kill(os.getppid(), signal.SIGINT); print('cleaned up'); raise SystemExit(99)"
-    caught = []
-    before = signal.signal(
-        signal.SIGINT, lambda number, frame: (caught.append(number), signal.default_int_handler(2, frame))
-    )
-    try:
-        assert playbook.wait([sys.executable, "-c", code], os.environ) == 99
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert caught == [signal.SIGINT]
+    assert playbook.wait([sys.executable, "-c", code], os.environ) == 99
+    assert interrupts == []
+    signal.raise_signal(signal.SIGINT)
+    assert interrupts == [signal.SIGINT]
 
 
-def test_ctrl_c_before_anybody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The child is there then, and has to be waited for all the same."""
-    begin = subprocess.Popen.__init__
+def test_ctrl_c_at_any_moment(interrupts: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the child is just there, and when it has just ended: its exit code is known all the same."""
 
-    def interrupted(*args: Any, **options: Any) -> None:
-        begin(*args, **options)
-        os.kill(os.getpid(), signal.SIGINT)
+    def interrupted(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
 
-    monkeypatch.setattr(subprocess.Popen, "__init__", interrupted)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert playbook.wait([sys.executable, "-c", "raise SystemExit(99)"], os.environ) == 99
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+        def method(*args: Any, **options: Any) -> Any:
+            result = original(*args, **options)
+            signal.raise_signal(signal.SIGINT)
+            return result
+
+        monkeypatch.setattr(owner, name, method)
+
+    interrupted(subprocess.Popen, "__init__")
+    interrupted(os, "waitpid")
+    assert playbook.wait([sys.executable, "-c", "raise SystemExit(99)"], os.environ) == 99
+    assert interrupts == []
 
 
-def test_a_child_that_does_not_end_after_ctrl_c_is_killed() -> None:
+def test_a_child_that_does_not_end_after_ctrl_c_is_killed(interrupts: list[int]) -> None:
     code = "import os, signal, time; signal.signal(2, signal.SIG_IGN); os.kill(os.getppid(), 2); signal.pause()"
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        assert playbook.wait([sys.executable, "-c", code], os.environ, patience=0.1) == 137
-    finally:
-        signal.signal(signal.SIGINT, before)
+    assert playbook.wait([sys.executable, "-c", code], os.environ, patience=0.1) == 137
 
 
 @pytest.mark.parametrize("left", [True, False])

@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, Any, Callable, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from . import lab
 
@@ -82,39 +83,50 @@ def wait(
     until it is killed; without it, as long as it takes.
     """
     with (
-        _held() as release,
+        _interrupts() as pressed,
         subprocess.Popen(argv, env=dict(environment), cwd=lab.ROOT, stdout=output, stderr=output) as process,
     ):
-        left: float | None = None
-        while True:
-            try:
-                release()
-                code = process.wait(left)
-            except KeyboardInterrupt:
-                left = patience
-                continue
-            except subprocess.TimeoutExpired:
-                process.kill()
-                continue
-            return code if code >= 0 else 128 - code
+        _await_end(process, pressed, patience)
+        code = process.wait()
+    return code if code >= 0 else 128 - code
 
 
 @contextlib.contextmanager
-def _held() -> Iterator[Callable[[], None]]:
-    """Keep a Ctrl-C back until the function is called, which lets it through: nobody could answer it before."""
-    kept: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
+def _interrupts() -> Iterator[int]:
+    """A descriptor to read from once Ctrl-C was pressed, which does nothing else meanwhile.
 
-    def release() -> None:
-        if callable(before):
-            signal.signal(signal.SIGINT, before)
-        if kept:
-            signal.raise_signal(kept.pop())
-
-    if callable(before):
-        signal.signal(signal.SIGINT, lambda number, frame: kept.append(number))
+    A KeyboardInterrupt between the end of a child and the note of its exit code would lose that.
+    """
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):  # ignored it stays, for the child, too
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+    wakeup = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     try:
-        yield release
+        yield read
     finally:
-        if callable(before):
-            signal.signal(signal.SIGINT, before)
+        signal.set_wakeup_fd(wakeup)
+        if callable(handler):
+            signal.signal(signal.SIGINT, handler)
+        os.close(read)
+        os.close(write)
+
+
+def _await_end(process: subprocess.Popen[Any], pressed: int, patience: float | None) -> None:
+    ended = os.pidfd_open(process.pid)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    poll.register(pressed, select.POLLIN)
+    left: float | None = None
+    try:
+        while True:
+            ready = [fd for fd, _ in poll.poll(left)]
+            if ended in ready:
+                return
+            if not ready:
+                process.kill()
+            elif signal.SIGINT in os.read(pressed, 64) and patience is not None:
+                left = patience * 1000
+    finally:
+        os.close(ended)
