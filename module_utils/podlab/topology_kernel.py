@@ -170,7 +170,7 @@ class Session:
         socket.add_veth(name, peer["name"], peer_netns_fd=elsewhere, **common, **options)
 
     def link_delete(self, netns: str, name: str) -> None:
-        self._netlink(netns).del_link(name)
+        self._netlink(netns).clear_link(name)
 
     def link_set(self, netns: str, name: str, **changes: Any) -> None:
         self._netlink(netns).set_link(name, **changes)

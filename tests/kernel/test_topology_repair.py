@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from podlab.linux import netns
 from podlab.step import apply
 from podlab.topology import Topology
 from podlab.topology_kernel import Session
 from support.own_machine import sh
 from support.topology_lab import LAB, Run, down, left_as_found, ping, run_ok
+from support.waiting import until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.own_machine]
 
@@ -106,6 +108,21 @@ def test_what_drifts_is_put_right_and_nothing_else(run_module: Run, spoil: tuple
 )
 def test_what_is_half_gone_comes_back(run_module: Run, spoil: tuple[str, ...]) -> None:
     assert drift(run_module, *spoil) != []
+
+
+def test_an_end_that_goes_by_itself_meanwhile(run_module: Run) -> None:
+    """The kernel takes a namespace apart in its own time, and the other ends of its veth pairs with it."""
+    run_ok(run_module, **LAB)
+    kept = os.open(netns.path("podlab-n1"), os.O_RDONLY)
+    sh("ip", "netns", "delete", "podlab-n1")
+    with Session() as session:
+        steps = [step for item in Topology(LAB, session).items() for step in item.steps]
+        assert ("link.delete", "its peer is missing") in {(step.kind, step.why) for step in steps}
+        os.close(kept)
+        until(lambda: "n1@" not in sh(*NET, "-o", "link"), "the other end is still there")
+        apply(steps)
+    assert run_ok(run_module, **LAB)["changed"] is False
+    down(run_module, **LAB)
 
 
 @pytest.mark.parametrize("done", [1, 4, 7, 9, 10, 12, 16, 21, 25, 30])
