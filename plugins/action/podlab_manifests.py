@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(argument_spec())
         try:
-            cluster = _cluster(options["cluster"])
+            cluster = Cluster.of_option(options["cluster"])
             change = controller.Change(
                 options["manifests_dir"], tuple(options["apply"]), tuple(options["delete"]), options["scale"]
             )
@@ -59,10 +59,3 @@ class ActionModule(ActionBase):
             raise PodlabError(f"Cannot read the state of the lab {cluster}: {result.get('msg', '')}")
         state: dict[str, Any] = result["state"]
         return state
-
-
-def _cluster(plain: dict[str, Any]) -> Cluster:
-    try:
-        return Cluster.from_dict(plain)
-    except (KeyError, TypeError) as error:
-        raise PodlabError(f"The option cluster is not a cluster as the inventory plugin makes it: {error}") from error

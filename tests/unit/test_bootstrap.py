@@ -231,6 +231,14 @@ def test_invoke_gets_our_environment_and_all_words(
     assert "PYTHONPATH" not in env
 
 
+def test_help_of_another_command_is_none_of_ours(lab: types.ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(lab, "prepare", seen.append)
+    monkeypatch.setattr(os, "execve", lambda path, argv, env: None)
+    lab.main(["exec", "web", "--", "ls", "--help"])
+    assert seen == ["exec"]
+
+
 @pytest.mark.parametrize("words", [[], ["help"], ["-h"], ["--help"], ["up", "--help"]])
 def test_help_needs_no_package_and_no_root(
     lab: types.ModuleType, monkeypatch: pytest.MonkeyPatch, words: list[str]

@@ -381,9 +381,10 @@ def environment() -> dict[str, str]:
 
 
 def main(args: list[str]) -> NoReturn:
-    """Prepare, then become invoke. Help needs no package."""
+    """Prepare, then become invoke. Help needs no package; what follows `--` is another command's."""
     args = ["--list"] if args in ([], ["help"], ["-h"], ["--help"]) else args
-    task = next((word for word in args if not word.startswith("-") and "--help" not in args), "")
+    own = args[: [*args, "--"].index("--")]
+    task = "" if "--help" in own else next((word for word in own if not word.startswith("-")), "")
     try:
         prepare(task)
     except KeyboardInterrupt:
@@ -392,8 +393,7 @@ def main(args: list[str]) -> NoReturn:
         sys.exit(130)
     env = environment()
     os.chdir(ROOT)
-    invoke = os.path.join(VENV, "bin", "invoke")
-    os.execve(invoke, [invoke, *args], env)
+    os.execve(f"{VENV}/bin/invoke", [f"{VENV}/bin/invoke", *args], env)
 
 
 if __name__ == "__main__":

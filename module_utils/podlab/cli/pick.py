@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import PodlabError
 from ..kube.podcolumns import TERMINAL
 from ..runtime import paths
-from .objects import DEFAULT_NAMESPACE, near
+from .objects import DEFAULT_NAMESPACE, KINDS, near
 
 # What owns pods, by the names kubectl takes.
 OWNERS = {
@@ -19,7 +19,6 @@ OWNERS = {
     "DaemonSet": ("daemonset", "daemonsets", "ds"),
     "Job": ("job", "jobs"),
 }
-SERVICE_WORDS = ("service", "services", "svc")
 POD_WORDS = ("pod", "pods", "po")
 NODE_WORDS = ("node", "nodes", "no")
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
@@ -53,7 +52,7 @@ def pod(state: Mapping[str, Any], word: str, namespace: str = "") -> Picked:
         if item["pod"]["metadata"].get("namespace", DEFAULT_NAMESPACE) == namespace
     ]
     kind, slash, name = word.rpartition("/")
-    if slash and kind.lower() in SERVICE_WORDS:
+    if slash and kind.lower() in KINDS["services"]:
         return _selected(there, state["services"].get("services") or [], kind, name, namespace)
     if slash and kind not in POD_WORDS:
         return _owned(there, kind, name, namespace)
