@@ -9,7 +9,8 @@ from ..linux import syscalls
 from ..linux.mount import overlay_options
 from ..step import Step
 from . import paths, sandbox
-from .container import container_id, container_mounts
+from .container import container_id
+from .containerroot import container_mounts
 from .rootmounts import RootMount
 
 _OPTIONS = (

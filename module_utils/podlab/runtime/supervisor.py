@@ -18,7 +18,7 @@ from ..kube import podstatus
 from ..kube.backoff import CAP, message, restarts
 from ..linux import cgroup, cgroup_end, cgroup_read, process, syscalls
 from . import container as capsule
-from . import paths, sandbox, volumes
+from . import paths, sandbox, termination, volumes
 from .crilog import Log, timestamp
 from .files import read_json, write_json
 from .loop import Loop
@@ -278,7 +278,7 @@ class Supervisor:
         # With a shared PID namespace only the first process has died so far.
         hierarchies.kill(path)
         hierarchies.remove(path)
-        message = capsule.termination_message(self.config, run.config, run.restart_count)
+        message = termination.termination_message(self.config, run.config, run.restart_count)
         return {"reason": reason, "message": message}
 
     def _settle(self, run: Run, code: int, reason: str, text: str) -> None:

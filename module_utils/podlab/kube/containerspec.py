@@ -1,0 +1,99 @@
+"""One container of a pod's runtime configuration. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import capabilities, env, fieldrefs, probespec, qos, volumespec
+
+if TYPE_CHECKING:
+    from .cluster import Node
+
+_NO_IMAGE: Mapping[str, Any] = {"id": "", "layers": [], "config": {}}
+
+
+class Surroundings(NamedTuple):
+    """What the containers of a pod have in common.
+
+    pod: the complete Pod object. quality: its QoS class. hostname: the pod's. service_vars: its Service variables.
+    images: see podspec.runtime_config(). node_memory: bytes.
+    """
+
+    pod: Mapping[str, Any]
+    node: Node
+    quality: str
+    hostname: str
+    service_vars: list[dict[str, str]]
+    images: Mapping[str, Mapping[str, Any]]
+    node_memory: int
+
+
+def container(container: Mapping[str, Any], around: Surroundings) -> dict[str, Any]:
+    """One container. container: of the Pod object."""
+    pod = around.pod
+    image = around.images.get(container["image"], _NO_IMAGE)
+    config = image["config"] or {}
+    pod_context = pod["spec"].get("securityContext") or {}
+    context = {**pod_context, **(container.get("securityContext") or {})}
+    return {
+        "name": container["name"],
+        "image": container["image"],
+        "image_id": image["id"],
+        "layers": list(reversed(image["layers"])),
+        "command": _command(container, config),
+        "env": [
+            *env.image_entries(config.get("Env") or [], around.hostname),
+            *(_env_entry(entry, pod, around.node) for entry in container.get("env") or []),
+            *around.service_vars,
+        ],
+        "cwd": container.get("workingDir") or config.get("WorkingDir") or "/",
+        "user": _user(context, config, pod_context.get("supplementalGroups") or []),
+        "caps": capabilities.effective(context.get("capabilities") or {}),
+        "no_new_privs": context.get("allowPrivilegeEscalation") is False,
+        "readonly_root": bool(context.get("readOnlyRootFilesystem")),
+        "mounts": volumespec.mounts(container),
+        "resources": qos.container_values(container),
+        "oom_score_adj": qos.oom_score_adj(around.quality, qos.resources(container).memory_request, around.node_memory),
+        "termination_message_path": container["terminationMessagePath"],
+        "stop_signal": config.get("StopSignal") or "SIGTERM",
+        "image_pull_policy": container["imagePullPolicy"],
+        "probes": probespec.probes(container),
+    }
+
+
+def _command(container: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """The argv before expansion. The image's own words are not expanded by kubelet, so their $ is doubled."""
+    command = list(container.get("command") or [])
+    args = list(container.get("args") or [])
+    if command:
+        return command + args
+    entrypoint = _literal(config.get("Entrypoint") or [])
+    return entrypoint + (args or _literal(config.get("Cmd") or []))
+
+
+def _literal(words: Iterable[str]) -> list[str]:
+    return [word.replace("$", "$$") for word in words]
+
+
+def _env_entry(entry: Mapping[str, Any], pod: Mapping[str, Any], node: Node) -> dict[str, str]:
+    source = entry.get("valueFrom")
+    if not source:
+        return {"name": entry["name"], "value": entry.get("value") or "", "source": "pod"}
+    field = source["fieldRef"]["fieldPath"]
+    if field in fieldrefs.LATE:
+        return {"name": entry["name"], "field": field, "source": "field"}
+    return {"name": entry["name"], "value": fieldrefs.value(field, pod, node), "source": "field"}
+
+
+def _user(context: Mapping[str, Any], config: Mapping[str, Any], groups: list[int]) -> dict[str, Any]:
+    """Who the container runs as: runAsUser, else the image's USER (text, resolved in its root file system), else 0.
+
+    gid None: the primary group of that user in the image's /etc/passwd, 0 without an entry.
+    """
+    gid = context.get("runAsGroup")
+    if context.get("runAsUser") is not None:
+        return {"uid": context["runAsUser"], "gid": gid, "groups": groups}
+    if config.get("User"):
+        return {"name": config["User"], "gid": gid, "groups": groups}
+    return {"uid": 0, "gid": 0 if gid is None else gid, "groups": groups}

@@ -1,0 +1,115 @@
+"""A container's root: its layers, what is mounted below it, and the way into it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import PodlabError
+from ..linux import syscalls
+from ..linux.mount import overlay_options
+from . import paths, rootmounts, volumes
+from .rootmounts import RootMount
+
+
+def make_layers(config: Mapping[str, Any], container: Mapping[str, Any], run: int) -> str:
+    """The directories of the container's overlay; a new run starts with an empty upper layer. Returns merged."""
+    base = run_dir(config, container, run)
+    for name in ("upper", "work", "merged"):
+        os.makedirs(f"{base}/{name}", 0o755, exist_ok=True)
+    log = f"{base}/termination-log"
+    fd = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    os.fchmod(fd, 0o666)
+    os.close(fd)
+    return f"{base}/merged"
+
+
+def container_mounts(
+    config: Mapping[str, Any], container: Mapping[str, Any], run: int, cgroup_directories: list[str]
+) -> list[RootMount]:
+    """All mounts of the container below its root, in order: the base, the pod's files, then volumes by path depth.
+
+    cgroup_directories: the container's own v1 directories (not unshared there); empty on v2.
+    """
+    directory = paths.pod_dir(config["cluster"], config["uid"])
+    base = run_dir(config, container, run)
+    taken = {mount["path"] for mount in container["mounts"]}
+    made = [
+        *rootmounts.BASE,
+        RootMount("/dev/shm", "", f"{directory}/shm"),
+        *_cgroup_mounts(cgroup_directories),
+        RootMount(container["termination_message_path"], "", f"{base}/termination-log", file=True),
+        *(
+            RootMount(f"/etc/{name}", "", f"{directory}/{name}", file=True)
+            for name in ("hosts", "hostname", "resolv.conf")
+        ),
+    ]
+    made = [mount for mount in made if mount.target not in taken]
+    for mount in container["mounts"]:
+        source = volumes.path_of(config, mount["volume"])
+        made.append(
+            RootMount(
+                mount["path"],
+                "",
+                source,
+                syscalls.MS_RDONLY if mount["read_only"] else 0,
+                file=not os.path.isdir(source),
+                propagation=mount["propagation"],
+            )
+        )
+    return made
+
+
+def run_dir(config: Mapping[str, Any], container: Mapping[str, Any], run: int) -> str:
+    """Where one run of a container keeps its layers and its termination log."""
+    return f"{paths.pod_data_dir(config['cluster'], config['uid'])}/containers/{container['name']}/{run}"
+
+
+def _cgroup_mounts(directories: list[str]) -> list[RootMount]:
+    if not directories:
+        return [RootMount("/sys/fs/cgroup", "cgroup2", "cgroup", rootmounts.SAFE | syscalls.MS_RDONLY)]
+    safe = rootmounts.SAFE
+    made = [RootMount("/sys/fs/cgroup", "tmpfs", "tmpfs", safe, "mode=755")]
+    for directory in directories:
+        # /sys/fs/cgroup/<controllers>/<the container's path>
+        name = directory.split("/")[4]
+        made.append(RootMount(f"/sys/fs/cgroup/{name}", "", directory, safe | syscalls.MS_RDONLY))
+    return made
+
+
+def make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount], filtered: bool) -> None:
+    """In the child's new mount namespace: overlay, mounts, masks, pivot.
+
+    filtered: the cgroup has a device list (v1); else nothing that the container writes to may hold a usable device.
+    """
+    # Slave, so that HostToContainer volumes see what is mounted on the node later, and nothing goes back.
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+    base = os.path.dirname(merged)
+    options = overlay_options(container["layers"], f"{base}/upper", f"{base}/work")
+    syscalls.mount("overlay", merged, "overlay", 0 if filtered else syscalls.MS_NODEV, options)
+    if not filtered:
+        mounts = rootmounts.without_devices(mounts)
+    root = os.open(merged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    rootmounts.refuse_links(root)
+    dev = next(number for number, mount in enumerate(mounts) if mount.target == "/dev")
+    rootmounts.perform(root, mounts[: dev + 1])
+    rootmounts.make_devices(root, bind=not filtered)
+    rootmounts.perform(root, mounts[dev + 1 :])
+    rootmounts.mask(root, null)
+    # A working directory that the image lacks is made, by root, as runc does.
+    _make_working_directory(root, container["cwd"])
+    if container["readonly_root"]:
+        kept = 0 if filtered else syscalls.MS_NODEV
+        syscalls.mount(None, merged, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | kept)
+    rootmounts.pivot(root)
+    os.close(root)
+    os.close(null)
+
+
+def _make_working_directory(root: int, path: str) -> None:
+    try:
+        os.close(rootmounts.open_inside(root, path, directory=True))
+    except OSError as error:
+        raise PodlabError(f"workingDir {path} cannot be made: {os.strerror(error.errno or 0)}") from error
