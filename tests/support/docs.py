@@ -44,6 +44,8 @@ def fields() -> str:
 
     found = []
     for name, spec in supported.SPECS.items():
+        if name == "Pod":
+            continue
         kind = kinds.KINDS[name]
         rows = list(_field_rows("spec", spec, supported))
         found.append(f"### {name} (`{kind.api_version}`)\n\n{table(('field', 'values'), rows)}")
@@ -67,6 +69,13 @@ def _field_rows(path: str, known: Any, supported: Any) -> Iterator[tuple[str, ..
             yield from _field_rows(f"{path}.{key}", inner, supported)
         if known is supported._RESOURCE_NAMES:
             yield (f"`{path}.hugepages-*`", "any")
+
+
+def pod_fields() -> str:
+    """Every field of a Pod's spec that Kubernetes has: supported, or refused with its message."""
+    from support.pod_fields import rows
+
+    return "\n" + table(("field", "podlab"), [(f"`{row.path}`", row.said) for row in rows()]) + "\n"
 
 
 def _value(value: Any) -> str:
@@ -216,6 +225,7 @@ def _commands(block: str) -> list[Command]:
 RENDERED = {
     ROOT / "README.md": {"commands": menu_lines, "modules": module_lines},
     DOCS / "manifests.md": {"fields": fields},
+    DOCS / "pod-fields.md": {"fields": pod_fields},
     DOCS / "commands.md": {"commands": commands},
     DOCS / "modules.md": {"modules": modules},
     DOCS / "service-behaviour.md": {"rows": service_rows},

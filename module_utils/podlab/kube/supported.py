@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from . import refused
 from .schema import Finding, Path, show
 
 YES = object()
@@ -266,8 +267,9 @@ def _is_nothing(value: Any) -> bool:
 
 
 def _refusal(path: Path) -> Finding:
-    if path[-1] in _REASONS:
-        return Finding(path, f"podlab does not support it: {_REASONS[path[-1]]}", "Remove it")
+    known = refused.reason(path)
+    if known:
+        return Finding(path, f"podlab does not support it: {known.why}", known.remedy)
     return Finding(path, "podlab does not support it yet", "Remove it")
 
 
@@ -276,11 +278,3 @@ def _wrong_value(path: Path, value: Any, known: Only) -> Finding:
         return _refusal(path)
     given, allowed = (str(each) if isinstance(each, list) else show(each) for each in (value, known.values[0]))
     return Finding(path, f"podlab does not support {given} yet, only {allowed}", "Remove it")
-
-
-_REASONS = {
-    "ttlSecondsAfterFinished": "no controller runs between two commands; remove the Job with delete -f",
-    "automountServiceAccountToken": "there is no API server to have a token for",
-    "loadBalancerIP": "nobody makes load balancers here; say their addresses in status.loadBalancer.ingress",
-    "generateName": "an object needs a name that stays the same from run to run",
-}

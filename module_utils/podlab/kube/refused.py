@@ -1,0 +1,77 @@
+"""Why podlab refuses a field that Kubernetes has, and what to do instead: one table, by the field's name.
+
+A key with a dot names the field of that parent, where the name alone means different things.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .schema import Path
+
+_NO_API = "there is no API server"
+_NO_STORAGE = "there is no storage system behind a lab"
+_GONE = "Kubernetes has removed it"
+_NO_WINDOWS = "nodes are Linux"
+
+
+class Reason(NamedTuple):
+    """Why, and what to do."""
+
+    why: str
+    remedy: str = "Remove it"
+
+
+_VOLUMES = {
+    name: Reason(_NO_STORAGE, "Use emptyDir or hostPath")
+    for name in (
+        *("awsElasticBlockStore", "azureDisk", "azureFile", "cephfs", "cinder", "csi", "ephemeral", "fc", "flexVolume"),
+        *("gcePersistentDisk", "glusterfs", "iscsi", "nfs", "persistentVolumeClaim", "photonPersistentDisk"),
+        *("portworxVolume", "quobyte", "rbd", "scaleIO", "storageos", "vsphereVolume"),
+    )
+}
+
+REASONS: dict[str, Reason] = {
+    **_VOLUMES,
+    "flocker": Reason(_GONE, "Use emptyDir or hostPath"),
+    "gitRepo": Reason(f"{_GONE}, for it ran git as root", "Clone in an init container into an emptyDir"),
+    # -- metadata
+    "generateName": Reason("an object needs a name that stays the same from run to run", "Give it a name"),
+    # -- workloads
+    "ttlSecondsAfterFinished": Reason(
+        "no controller runs between two commands; remove the Job with delete -f",
+    ),
+    "loadBalancerIP": Reason(
+        "nobody makes load balancers here; say their addresses in status.loadBalancer.ingress",
+    ),
+    # -- pod
+    "affinity": Reason("pods are placed by nodeName, nodeSelector and tolerations", "Use nodeSelector"),
+    "automountServiceAccountToken": Reason("there is no API server to have a token for"),
+    "evictionResponders": Reason("nobody evicts pods from a lab"),
+    "imagePullSecrets": Reason(f"{_NO_API} that has Secrets of registries", "Log in to the registry on the machine"),
+    "overhead": Reason("it belongs to RuntimeClasses, and there is one runtime"),
+    "preemptionPolicy": Reason("pods do not preempt each other"),
+    "priority": Reason("pods do not preempt each other"),
+    "priorityClassName": Reason("pods do not preempt each other"),
+    "resourceClaims": Reason("there are no devices to claim (dynamic resource allocation)"),
+    "claims": Reason("there are no devices to claim (dynamic resource allocation)"),
+    "runtimeClassName": Reason("there is one runtime, podlab's own"),
+    "schedulingGates": Reason(f"{_NO_API} in which somebody could take the gate away"),
+    "schedulingGroup": Reason("pods are placed one by one"),
+    "schedulerName": Reason("there is one scheduler"),
+    "topologySpreadConstraints": Reason("the pods of a workload spread over the nodes that fit anyway"),
+    # -- containers
+    "resizePolicy": Reason("a running container keeps its resources", "Change resources: the pod is made anew"),
+    "volumeDevices": Reason("there are no volumes that are block devices", "Use hostPath with type BlockDevice"),
+    # -- security
+    "appArmorProfile": Reason("podlab loads no AppArmor profiles"),
+    "seLinuxOptions": Reason("podlab labels nothing for SELinux"),
+    "seLinuxChangePolicy": Reason("podlab labels nothing for SELinux"),
+    "windowsOptions": Reason(_NO_WINDOWS),
+}
+
+
+def reason(path: Path) -> Reason | None:
+    """Why the field at a path is refused; None when nobody has given a reason: it is not done yet."""
+    names = [step for step in path if isinstance(step, str)]
+    return REASONS.get(".".join(names[-2:])) or REASONS.get(names[-1])
