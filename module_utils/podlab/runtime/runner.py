@@ -1,0 +1,166 @@
+"""The runs of a pod's containers: begin, start in a starter, read the output, see the end. Decides nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from ..errors import PodlabError
+from ..linux import cgroup, syscalls
+from . import container as capsule
+from . import termination
+from .crilog import Log, timestamp
+from .podstate import PodState
+from .run import Run
+from .starter import Failed, Starter, borrow
+
+CHUNK = 65536
+# Read and write end of stdout, then of stderr.
+Pipes = tuple[int, int, int, int]
+
+
+class Runner:
+    """Starts and ends runs; tells its owner of each: `began(run)` and `ended(run, code, reason, message)`."""
+
+    __slots__ = ("_began", "_ended", "_pod")
+
+    def __init__(
+        self, pod: PodState, began: Callable[[Run], None], ended: Callable[[Run, int, str, str], None]
+    ) -> None:
+        self._pod = pod
+        self._began = began
+        self._ended = ended
+
+    def begin(self, run: Run) -> Pipes:
+        """Note that a run begins; return the pipes of its output."""
+        pod, config = self._pod, self._pod.config
+        if run.last_state or "terminated" in run.state:
+            run.last_state = run.state if "terminated" in run.state else run.last_state
+            run.restart_count += 1
+        path = f"/var/log/pods/{config['namespace']}_{config['name']}_{config['uid']}"
+        run.log = Log(f"{path}/{run.name}/{run.restart_count}.log")
+        run.id = capsule.container_id(config["uid"], run.name, run.restart_count)
+        run.began, run.started_at = pod.now(), timestamp()
+        run.condemned = False
+        return (*os.pipe(), *os.pipe())
+
+    def abandon(self, run: Run, pipes: Pipes) -> None:
+        """Of a run that has begun nothing was started."""
+        for fd in pipes:
+            os.close(fd)
+        if run.log:
+            run.log.close()
+            run.log = None
+
+    def attempt(self, run: Run, made: Mapping[str, Any], pipes: Pipes, starter: Starter) -> dict[str, Any]:
+        """In a starter: one container, or why not. One that cannot start does not keep the others from it.
+
+        made: pid and address of the sandbox.
+        """
+        before = len(starter.born)
+        try:
+            outputs = (pipes[1], pipes[3])
+            launch = capsule.Launch(self._pod.config, run.config, run.restart_count, made["pid"], made["address"])
+            return {"pid": capsule.start(launch, cgroup.detect(), outputs, starter)}
+        except (OSError, PodlabError) as error:
+            reason = getattr(error, "details", {}).get("reason") or "CreateContainerError"
+            failed = starter.born.pop() if len(starter.born) > before else 0
+            return {"error": str(error), "reason": reason, "failed": failed}
+
+    def start(self, run: Run, made: Mapping[str, Any]) -> None:
+        """Start a container in a sandbox that there is: made has its pid and address."""
+        pipes = self.begin(run)
+        try:
+            result = borrow(lambda starter: self.attempt(run, made, pipes, starter))
+        except Failed as error:
+            result = {"error": str(error), "reason": "RunContainerError", "failed": 0}
+        self.adopt(run, result, pipes)
+
+    def adopt(self, run: Run, result: Mapping[str, Any], pipes: Pipes) -> None:
+        """Take over what a starter has started: watch the process and read its output."""
+        os.close(pipes[1])
+        os.close(pipes[3])
+        if "pid" not in result:
+            if result["failed"]:
+                os.waitpid(result["failed"], 0)
+            os.close(pipes[0])
+            os.close(pipes[2])
+            self._settle(run, 128, result["reason"], result["error"])
+            return
+        run.pid, run.pidfd = result["pid"], syscalls.pidfd_open(result["pid"])
+        run.outputs = {pipes[0]: "stdout", pipes[2]: "stderr"}
+        run.state = {"running": {"startedAt": run.started_at}}
+        for fd in run.outputs:
+            os.set_blocking(fd, False)
+            self._pod.loop.watch(fd, self._reader(run, fd))
+        self._pod.loop.watch(run.pidfd, lambda: self.exited(run))
+        self._began(run)
+
+    def signal(self, run: Run, number: int) -> None:
+        """Send the container's first process a signal, when it is there."""
+        try:
+            if run.pid:
+                syscalls.pidfd_send_signal(run.pidfd, number)
+        except ProcessLookupError:
+            pass
+
+    def _reader(self, run: Run, fd: int) -> Callable[[], None]:
+        def read() -> None:
+            self._read(run, fd)
+
+        return read
+
+    def _read(self, run: Run, fd: int) -> bool:
+        """Take what is there; False when there is nothing more."""
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return False
+        if data and run.log:
+            run.log.feed(run.outputs[fd], data)
+            return True
+        self._pod.loop.unwatch(fd)
+        return False
+
+    def exited(self, run: Run) -> None:
+        """The container's first process is gone: take the rest with it, note how it ended, tell the owner."""
+        if not run.pid:
+            return
+        loop = self._pod.loop
+        self._pod.touch()
+        _, status = os.waitpid(run.pid, 0)
+        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        loop.unwatch(run.pidfd)
+        os.close(run.pidfd)
+        run.pid, run.pidfd = 0, -1
+        run.probes.end()
+        try:
+            ending = borrow(lambda _: self._end(run))
+        except Failed as error:
+            ending = {"reason": "", "message": str(error)}
+        for fd in list(run.outputs):
+            while self._read(run, fd):
+                pass
+            loop.unwatch(fd)
+            os.close(fd)
+        run.outputs = {}
+        self._settle(run, code, ending["reason"], ending["message"])
+
+    def _end(self, run: Run) -> dict[str, Any]:
+        """In a starter: why the run ended, as its cgroup and its termination log tell, and an end to the rest of it."""
+        config = self._pod.config
+        path = f"{config['cgroup_parent']}/{run.id}"
+        hierarchies = cgroup.detect()
+        reason = "OOMKilled" if hierarchies.stat(path).get("oom_kill") else ""
+        # With a shared PID namespace only the first process has died so far.
+        hierarchies.kill(path)
+        hierarchies.remove(path)
+        message = termination.termination_message(config, run.config, run.restart_count)
+        return {"reason": reason, "message": message}
+
+    def _settle(self, run: Run, code: int, reason: str, text: str) -> None:
+        if run.log:
+            run.log.close()
+            run.log = None
+        self._ended(run, code, reason, text)
