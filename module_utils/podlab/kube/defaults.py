@@ -41,12 +41,12 @@ def pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     account = made.get("serviceAccountName") or made.get("serviceAccount") or "default"
     made["serviceAccountName"] = made["serviceAccount"] = account
     made.setdefault("securityContext", {})
-    made["containers"] = [_container(container) for container in made["containers"]]
+    made["containers"] = [_container(container, bool(made.get("hostNetwork"))) for container in made["containers"]]
     made["volumes"] = [_volume(volume) for volume in made.get("volumes") or []]
     return made
 
 
-def _container(container: Mapping[str, Any]) -> dict[str, Any]:
+def _container(container: Mapping[str, Any], host_network: bool) -> dict[str, Any]:
     made: dict[str, Any] = {**copy.deepcopy(dict(_CONTAINER)), **container}
     made.setdefault("imagePullPolicy", "Always" if names.has_latest_tag(made["image"]) else "IfNotPresent")
     if not made["terminationMessagePath"]:
@@ -55,13 +55,21 @@ def _container(container: Mapping[str, Any]) -> dict[str, Any]:
         requests = {**made["resources"]["limits"], **(made["resources"].get("requests") or {})}
         made["resources"] = {**made["resources"], "requests": requests}
     if "ports" in made:
-        made["ports"] = [{"protocol": "TCP", **port} for port in made["ports"]]
+        made["ports"] = [_port(port, host_network) for port in made["ports"]]
     for key in ("startupProbe", "livenessProbe", "readinessProbe"):
         if made.get(key) is not None:
             made[key] = _probe(made[key])
     for entry in made.get("env") or []:
         if "fieldRef" in (entry.get("valueFrom") or {}):
             entry["valueFrom"]["fieldRef"].setdefault("apiVersion", "v1")
+    return made
+
+
+def _port(port: Mapping[str, Any], host_network: bool) -> dict[str, Any]:
+    """On the host network a container's port is the node's (SetDefaults_HostNetworkPorts)."""
+    made = {"protocol": "TCP", **port}
+    if host_network and not made.get("hostPort"):
+        made["hostPort"] = made["containerPort"]
     return made
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Problem
-from . import defaults, node_ports, objects, services, slice_rules
+from . import defaults, hostnames, node_ports, objects, services, slice_rules
+from .host_ports import NO_FREE_PORTS
 from .manifests import title
 from .proxy_model import SERVICE_NAME_LABEL
 from .scheduler import Occupancy, place
@@ -110,7 +111,7 @@ def _pods(
     for owner, kept, _ in chosen:
         for item in kept:
             if not item.ended:
-                occupancy.add(item.pod["spec"]["nodeName"], owner.uid)
+                occupancy.add(item.pod["spec"]["nodeName"], owner.uid, item.pod["spec"])
     made: list[dict[str, Any]] = []
     new: set[str] = set()
     takers: dict[tuple[str, str], Owner] = {}
@@ -133,12 +134,22 @@ def _placed(
         if problem not in problems:
             problems.append(problem)
         return None
-    occupancy.add(node, owner.uid)
+    fault = hostnames.fault(hostnames.host_name(pod["metadata"], pod["spec"], cluster.dns_domain, node))
+    if fault:
+        remedy = "Shorten hostname or subdomain, or leave setHostnameAsFQDN out"
+        problems.append(say(owner.source, Finding((*_spec_path(owner.source), "setHostnameAsFQDN"), fault, remedy)))
+        return None
+    occupancy.add(node, owner.uid, pod["spec"])
     return {**pod, "spec": {**pod["spec"], "nodeName": node}}
 
 
+def _spec_path(source: Object) -> Path:
+    """Where an object has its pods' spec."""
+    return ("spec",) if source["kind"] == "Pod" else ("spec", "template", "spec")
+
+
 def _unschedulable(source: Object, pod: Object, faults: Mapping[str, str], cluster: Cluster) -> Finding:
-    spec: Path = ("spec",) if source["kind"] == "Pod" else ("spec", "template", "spec")
+    spec = _spec_path(source)
     wanted = pod["spec"].get("nodeName")
     if wanted and not faults:
         known = ", ".join(node.name for node in cluster.nodes)
@@ -146,6 +157,8 @@ def _unschedulable(source: Object, pod: Object, faults: Mapping[str, str], clust
     why = "; ".join(f"{name} {fault}" for name, fault in faults.items())
     path = (*spec, "nodeSelector") if pod["spec"].get("nodeSelector") else spec
     remedy = "Change nodeSelector or tolerations, or the labels of a node in the cluster config"
+    if any(NO_FREE_PORTS in fault for fault in faults.values()):
+        remedy = "Give the pods other ports of the node, or fewer replicas"
     return Finding(path, f"no node of {len(cluster.nodes)} can run the pod: {why}", remedy)
 
 

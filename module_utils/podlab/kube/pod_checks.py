@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import container_checks, names
+from . import container_checks, names, namespace_checks
 from .field_checks import absolute, at_least, ids, labels, named, one_of, size, unique
 from .schema import Finding, Path, show
 
@@ -39,6 +39,7 @@ def pod_spec(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     for index, alias in enumerate(spec.get("hostAliases") or []):
         yield from _host_alias(alias, (*path, "hostAliases", index))
     yield from _dns_config(spec, path)
+    yield from namespace_checks.namespaces(spec, path)
     yield from ids(spec.get("securityContext") or {}, (*path, "securityContext"))
     yield from unique(volumes, "name", "volume", (*path, "volumes"))
     for index, volume in enumerate(volumes):

@@ -14,6 +14,7 @@ MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
 MAX_SEARCH_CHARACTERS = 2048
 
+_HOST_NETWORK_HEAD = "# Kubernetes-managed hosts file (host network).\n"
 _HOSTS_HEAD = """\
 # Kubernetes-managed hosts file.
 127.0.0.1\tlocalhost
@@ -42,10 +43,17 @@ def hosts_file(addresses: Sequence[str], host: str, domain: str = "", aliases: I
     """
     names = f"{host}.{domain}\t{host}" if domain else host
     text = _HOSTS_HEAD + "".join(f"{address}\t{names}\n" for address in addresses)
+    return text + _aliases(aliases)
+
+
+def host_network_hosts_file(node_hosts: str, aliases: Iterable[Mapping[str, Any]] = ()) -> str:
+    """/etc/hosts of a pod on the host network. node_hosts: text of the node's own."""
+    return _HOST_NETWORK_HEAD + node_hosts + _aliases(aliases)
+
+
+def _aliases(aliases: Iterable[Mapping[str, Any]]) -> str:
     extra = [f"{alias['ip']}\t{chr(9).join(alias.get('hostnames') or [])}\n" for alias in aliases]
-    if extra:
-        text += "\n# Entries added by HostAliases.\n" + "".join(extra)
-    return text
+    return "\n# Entries added by HostAliases.\n" + "".join(extra) if extra else ""
 
 
 class Resolver(NamedTuple):
@@ -84,7 +92,7 @@ def resolv_conf(
 ) -> str:
     """A pod's /etc/resolv.conf.
 
-    policy: dnsPolicy ClusterFirst, Default or None (ClusterFirstWithHostNet is ClusterFirst here).
+    policy: dnsPolicy Default or None, else the cluster's DNS comes first (see effective_policy).
     dns_config: the manifest's dnsConfig, added to what the policy gives.
     cluster_dns: address of the Service kube-dns. node_resolv_conf: text of the node's own file.
     """
@@ -97,6 +105,11 @@ def resolv_conf(
         cluster = (f"{namespace}.svc.{dns_domain}", f"svc.{dns_domain}", dns_domain)
         base = Resolver((cluster_dns,), _once((*cluster, *node.searches)), ("ndots:5",))
     return _render(_extended(base, dns_config or {}))
+
+
+def effective_policy(policy: str, host_network: bool) -> str:
+    """What a dnsPolicy means: on the host network ClusterFirst is Default, as kubelet has it."""
+    return "Default" if host_network and policy == "ClusterFirst" else policy
 
 
 def _extended(base: Resolver, extra: Mapping[str, Any]) -> Resolver:

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import containerspec, env, podfiles, qos, volumespec
+from . import containerspec, env, hostnames, podfiles, qos, volumespec
 
 if TYPE_CHECKING:
     from .cluster import Cluster, Node
@@ -41,9 +41,10 @@ def runtime_config(
     containers = spec["containers"]
     quality = qos.qos_class(containers)
     pod_resources = qos.pod_values(containers)
-    host = podfiles.hostname(spec.get("hostname") or metadata["name"])
+    names = hostnames.host_name(metadata, spec, cluster.dns_domain, node.name)
+    host_network = bool(spec.get("hostNetwork"))
     service_vars = env.service_entries(services, metadata["namespace"], spec.get("enableServiceLinks", True))
-    around = containerspec.Surroundings(pod, node, quality, host, service_vars, images, machine.memory)
+    around = containerspec.Surroundings(pod, node, quality, names.kernel, service_vars, images, machine.memory)
     return {
         "cluster": cluster.name,
         "node": node.name,
@@ -51,8 +52,13 @@ def runtime_config(
         "name": metadata["name"],
         "uid": metadata["uid"],
         "labels": dict(metadata.get("labels") or {}),
-        "hostname": host,
+        "hostname": names.kernel,
+        "hosts_name": names.short,
+        "domain": names.domain,
         "share_pid": bool(spec.get("shareProcessNamespace")),
+        "host_network": host_network,
+        "host_pid": bool(spec.get("hostPID")),
+        "host_ipc": bool(spec.get("hostIPC")),
         "restart_policy": spec["restartPolicy"],
         "grace": spec["terminationGracePeriodSeconds"],
         "qos": quality,
@@ -62,10 +68,8 @@ def runtime_config(
             {"ip": alias["ip"], "hostnames": list(alias.get("hostnames") or [])}
             for alias in spec.get("hostAliases") or []
         ],
-        "subdomain": spec.get("subdomain") or "",
-        "dns_domain": cluster.dns_domain,
         "resolv_conf": podfiles.resolv_conf(
-            spec["dnsPolicy"],
+            podfiles.effective_policy(spec["dnsPolicy"], host_network),
             spec.get("dnsConfig"),
             metadata["namespace"],
             cluster.dns_domain,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .host_ports import NO_FREE_PORTS, HostPort, conflict, host_ports
+
 if TYPE_CHECKING:
     from .cluster import Node
 
@@ -13,20 +15,27 @@ _BINDING_EFFECTS = ("NoSchedule", "NoExecute")
 
 
 class Occupancy:
-    """How many pods each node has, in all and of each owner."""
+    """How many pods each node has, in all and of each owner, and the node's ports that they have."""
 
     def __init__(self) -> None:
         self._all: dict[str, int] = {}
         self._owned: dict[tuple[str, str], int] = {}
+        self._ports: dict[str, list[HostPort]] = {}
 
-    def add(self, node: str, owner: str) -> None:
-        """Count a pod. owner: UID of its controller, or its own when it has none."""
+    def add(self, node: str, owner: str, spec: Mapping[str, Any]) -> None:
+        """Count a pod of this complete spec. owner: UID of its controller, or its own when it has none."""
         self._all[node] = self._all.get(node, 0) + 1
         self._owned[node, owner] = self._owned.get((node, owner), 0) + 1
+        self._ports.setdefault(node, []).extend(host_ports(spec))
 
     def rank(self, node: Node, owner: str) -> tuple[int, int, int]:
         """What a choice is made by, the least first: pods of the same owner, pods, node order."""
         return self._owned.get((node.name, owner), 0), self._all.get(node.name, 0), node.index
+
+    def fault(self, spec: Mapping[str, Any], node: Node) -> str:
+        """Why the node has no room for the pod: another one has a port that it wants."""
+        port = conflict(host_ports(spec), self._ports.get(node.name, ()))
+        return f"{NO_FREE_PORTS} ({port} is taken)" if port else ""
 
 
 def place(
@@ -41,9 +50,9 @@ def place(
         node = next((node for node in nodes if node.name == wanted), None)
         if node is None:
             return None, {}
-        why = _selector_fault(spec, node)
+        why = _selector_fault(spec, node) or occupancy.fault(spec, node)
         return (None, {wanted: why}) if why else (wanted, {})
-    faults = {node.name: why_not(spec, node) for node in nodes}
+    faults = {node.name: why_not(spec, node) or occupancy.fault(spec, node) for node in nodes}
     fitting = [node for node in nodes if not faults[node.name]]
     if not fitting:
         return None, faults

@@ -115,7 +115,9 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
 
 
 def _clone(config: Mapping[str, Any], pause: int, starter: Starter) -> int:
-    """The container's process: in a PID namespace of its own, or in that of pause when the pod shares one."""
+    """The container's process: in a PID namespace of its own, in the node's, or in pause's when the pod shares one."""
+    if config["host_pid"]:
+        return starter.clone(syscalls.CLONE_NEWNS)
     if not config["share_pid"]:
         return starter.clone(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
     home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)

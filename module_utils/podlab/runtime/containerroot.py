@@ -37,7 +37,7 @@ def container_mounts(
     taken = {mount["path"] for mount in container["mounts"]}
     made = [
         *rootmounts.BASE,
-        RootMount("/dev/shm", "", f"{directory}/shm"),
+        RootMount("/dev/shm", "", "/dev/shm" if config["host_ipc"] else f"{directory}/shm"),
         *_cgroup_mounts(cgroup_directories),
         RootMount(container["termination_message_path"], "", f"{base}/termination-log", file=True),
         *(

@@ -22,15 +22,20 @@ _OPTIONS = (
 )
 
 
+# Kind of a namespace -> the option of unshare(1) and nsenter(1).
+_UNSHARE = {"net": "--net", "ipc": "--ipc", "uts": "--uts", "pid": "--pid", "mnt": "--mount"}
+
+
 def pod_steps(config: Mapping[str, Any], why: str) -> Iterator[Step]:
     """The steps of a pod's start, in order. They only tell: the pod's supervisor performs them."""
     name = f"{config['namespace']}/{config['name']} on {config['node']}"
     identity = sandbox.sandbox_id(config["uid"], 0)
     yield Step("cgroup.create", name, ("mkdir", "-p", f"/sys/fs/cgroup/cpu/{config['cgroup_parent']}/{identity}"), why)
-    flags = ("--net", "--ipc", "--uts", "--pid", "--mount", "--fork")
-    yield Step("sandbox.create", name, ("unshare", *flags, "/pause"), why)
-    for argv in _network(config, identity):
-        yield Step("network.connect", name, argv, why)
+    flags = tuple(_UNSHARE[kind] for kind in sandbox.own_namespaces(config))
+    yield Step("sandbox.create", name, ("unshare", *flags, "--fork", "/pause"), why)
+    if not config["host_network"]:
+        for argv in _network(config, identity):
+            yield Step("network.connect", name, argv, why)
     for container in config["containers"]:
         yield from _container(config, container, name, why)
 
@@ -83,8 +88,10 @@ def _container(config: Mapping[str, Any], container: Mapping[str, Any], name: st
     yield Step("mount.add", target, ("mount", "-t", "overlay", "-o", options, "overlay", f"{base}/merged"), why)
     for mount in container_mounts(config, container, 0, []):
         yield Step("mount.add", target, _mount(mount, f"{base}/merged"), why)
-    joined = ("--ipc", "--uts", "--net", *(("--pid",) if config["share_pid"] else ()))
-    unshared = ("--mount",) if config["share_pid"] else ("--mount", "--pid")
+    theirs = sandbox.own_namespaces(config)
+    joined = tuple(_UNSHARE[kind] for kind in ("ipc", "uts", "net") if kind in theirs)
+    joined += ("--pid",) if config["share_pid"] else ()
+    unshared = ("--mount",) if config["share_pid"] or config["host_pid"] else ("--mount", "--pid")
     argv = ("nsenter", "--target", "$PAUSE", *joined, "unshare", *unshared, "--fork", "chroot", f"{base}/merged")
     yield Step("container.start", target, (*argv, *container["command"]), why)
 

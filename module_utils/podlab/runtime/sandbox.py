@@ -52,6 +52,16 @@ def veth_name(identity: str) -> str:
     return f"veth{identity[:8]}"
 
 
+def own_namespaces(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The kinds of namespaces that the pod does not share with its node, in the order of unshare(1)'s options.
+
+    The name goes with the network: containerd gives a pod on the host network the node's UTS namespace, too.
+    """
+    shared = {"host_network": ("net", "uts"), "host_ipc": ("ipc",), "host_pid": ("pid",)}
+    theirs = {kind for key, kinds in shared.items() if config[key] for kind in kinds}
+    return tuple(kind for kind in ("net", "ipc", "uts", "pid", "mnt") if kind not in theirs)
+
+
 def create(
     config: Mapping[str, Any], attempt: int, hierarchies: cgroup.Hierarchies, pause: Sequence[str], starter: Starter
 ) -> dict[str, Any]:
@@ -64,11 +74,14 @@ def create(
     _make_cgroups(config, identity, hierarchies)
     pid = 0
     try:
-        _make_shm(directory)
+        if not config["host_ipc"]:
+            _make_shm(directory)
         pid = _start_pause(config, identity, hierarchies, pause, starter)
         network = config["network"]
-        address = ipam.allocate(_STORE, network["pod_cidr"], network["gateway"], identity)
-        connect(open_namespace(pid, "net"), veth_name(identity), address, network)
+        address = config["host_ip"]
+        if not config["host_network"]:
+            address = ipam.allocate(_STORE, network["pod_cidr"], network["gateway"], identity)
+            connect(open_namespace(pid, "net"), veth_name(identity), address, network)
         _write_files(config, directory, address)
     except BaseException:
         if pid:
@@ -126,14 +139,7 @@ def _start_pause(
 ) -> int:
     """Clone pause into its namespaces; return its pid once it has become pause."""
     read, write = os.pipe()
-    flags = (
-        syscalls.CLONE_NEWNET
-        | syscalls.CLONE_NEWIPC
-        | syscalls.CLONE_NEWUTS
-        | syscalls.CLONE_NEWPID
-        | syscalls.CLONE_NEWNS
-    )
-    pid = starter.clone(flags)
+    pid = starter.clone(sum(syscalls.NAMESPACES[kind] for kind in own_namespaces(config)))
     if pid == 0:
         _become_pause(config, f"{config['cgroup_parent']}/{identity}", hierarchies, pause, write)
     os.close(write)
@@ -151,7 +157,8 @@ def _become_pause(
     try:
         os.setsid()
         hierarchies.attach(path, 0)
-        syscalls.sethostname(config["hostname"])
+        if not config["host_network"]:
+            syscalls.sethostname(config["hostname"])
         enter.set_oom_score(SANDBOX_OOM_SCORE)
         root = os.path.dirname(pause[0])
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
@@ -218,8 +225,11 @@ def _sysctl(name: str, value: str) -> None:
 
 def _write_files(config: Mapping[str, Any], directory: str, address: str) -> None:
     """hosts, hostname and resolv.conf as the kubelet and the CRI write them; bound into each container."""
-    domain = podfiles.pod_domain(config["subdomain"], config["namespace"], config["dns_domain"])
-    text = podfiles.hosts_file([address], config["hostname"], domain, config["host_aliases"])
+    if config["host_network"]:
+        with open("/etc/hosts", encoding="utf-8", errors="surrogateescape") as file:
+            text = podfiles.host_network_hosts_file(file.read(), config["host_aliases"])
+    else:
+        text = podfiles.hosts_file([address], config["hosts_name"], config["domain"], config["host_aliases"])
     for name, content in (
         ("hosts", text),
         ("hostname", config["hostname"] + "\n"),
@@ -227,7 +237,7 @@ def _write_files(config: Mapping[str, Any], directory: str, address: str) -> Non
     ):
         # In place, not by rename: a container that has the file bound must see the new address.
         fd = os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        os.write(fd, content.encode())
+        os.write(fd, content.encode("utf-8", "surrogateescape"))
         os.close(fd)
 
 

@@ -110,7 +110,8 @@ def _supervise(
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
         enter.set_oom_score(SUPERVISOR_OOM_SCORE)
-        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+        # On the node's PID namespace the node's PID 1 reaps the containers' orphans: we could not tell them from ours.
+        syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, int(not config["host_pid"]))
         theirs.send(b'{"uid": "%s", "hello": true}' % config["uid"].encode())
         Supervisor(config, pause, tell).run()
     except BaseException as error:
