@@ -108,7 +108,7 @@ class TestMounts:
 
     def test_the_order(self, pod: runtime.Pod) -> None:
         order = [each.mount_point for each in mounts(pod.pid())]
-        wanted = ["/", "/proc", "/dev", "/dev/pts", "/dev/mqueue", "/sys", "/dev/shm", "/sys/fs/cgroup"]
+        wanted = ["/", "/proc", "/dev", "/dev/pts", "/dev/mqueue", "/sys", "/sys/fs/cgroup", "/dev/shm"]
         found = [path for path in order if path in wanted]
         assert found == wanted
         assert order.index("/data") < order.index("/data/below/deep")
@@ -315,6 +315,9 @@ def test_the_working_directory(pod: runtime.Pod) -> None:
 def test_a_read_only_root_leaves_volumes_writable(pod: runtime.Pod) -> None:
     assert "ro" in table(pod, "c1")["/"].options
     assert "Read-only file system" in pod.exec("touch", "/x", container="c1").err
+    # The sandbox's files follow the root, the kubelet's do not.
+    options = {path: table(pod, "c1")[path].options for path in ("/etc/hostname", "/etc/resolv.conf", "/etc/hosts")}
+    assert ["ro" in options[path] for path in options] == [True, True, False]
     pod.sh("touch /data/x /dev/shm/x /dev/x; echo why > /dev/termination-log", container="c1")
 
 

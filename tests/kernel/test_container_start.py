@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pathlib
+import stat
 from collections.abc import Iterator
 from typing import Any
 
@@ -239,6 +240,17 @@ def test_volumes_in_the_way_of_the_pods_own_files(lab: runtime.Lab, tmp_path: pa
     container = {"command": ["cat", "/etc/hosts"], "volumeMounts": [{"name": "v", "mountPath": "/etc/hosts"}]}
     pod = never(lab, container, None, volumes=volumes)
     assert pod.ended()["exitCode"] == 0 and pod.log() == "own\n"
+
+
+def test_a_volume_at_dev_is_left_as_it_is(lab: runtime.Lab, tmp_path: pathlib.Path) -> None:
+    """containerd makes nothing of its own in it, and mounts nothing of its own below it but the bound files."""
+    (tmp_path / "shm").mkdir()
+    os.mknod(tmp_path / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    volumes = [{"name": "v", "hostPath": {"path": str(tmp_path)}}]
+    mounted = [{"name": "v", "mountPath": "/dev"}]
+    pod = never(lab, {"command": ["ls", "/dev"], "volumeMounts": mounted}, None, volumes=volumes)
+    assert (pod.said, pod.ended()["exitCode"], pod.log()) == ("", 0, "null\nshm\ntermination-log\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["null", "shm", "termination-log"]
 
 
 def test_propagation(lab: runtime.Lab, tmp_path: pathlib.Path) -> None:

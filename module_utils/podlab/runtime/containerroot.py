@@ -28,29 +28,27 @@ def make_layers(config: Mapping[str, Any], container: Mapping[str, Any], run: in
 def container_mounts(
     config: Mapping[str, Any], container: Mapping[str, Any], run: int, cgroup_directories: list[str]
 ) -> list[RootMount]:
-    """All mounts of the container below its root, in order: the base, the pod's files, then volumes by path depth.
+    """All mounts of the container below its root, in containerd's order: the base, then what is bound by path depth.
 
     cgroup_directories: the container's own v1 directories (not unshared there); empty on v2.
+    Of the same depth are volumes, then the kubelet's files, then the sandbox's. A volume at a path of these takes its
+    place; one at /dev the place of everything below, too.
     """
-    directory = paths.pod_dir(config["cluster"], config["uid"])
-    base = run_dir(config, container, run)
-    taken = {mount["path"] for mount in container["mounts"]}
-    made = [
-        *rootmounts.BASE,
-        RootMount("/dev/shm", "", "/dev/shm" if config["host_ipc"] else f"{directory}/shm"),
-        *_cgroup_mounts(cgroup_directories),
-        RootMount(container["termination_message_path"], "", f"{base}/termination-log", file=True),
-        *(
-            RootMount(f"/etc/{name}", "", f"{directory}/{name}", file=True)
-            for name in ("hosts", "hostname", "resolv.conf")
-        ),
-    ]
-    made = [mount for mount in made if mount.target not in taken]
+    bound = [*_volume_mounts(config, container), *_pod_files(config, container, run)]
+    taken = {mount.target for mount in bound}
+    base = [*rootmounts.BASE, *_cgroup_mounts(cgroup_directories)]
+    below = "/dev/" if "/dev" in taken else "//"
+    base = [mount for mount in base if mount.target not in taken and not mount.target.startswith(below)]
+    return [*base, *sorted(bound, key=lambda mount: mount.target.count("/"))]
+
+
+def _volume_mounts(config: Mapping[str, Any], container: Mapping[str, Any]) -> list[RootMount]:
+    made = []
     for mount in container["mounts"]:
         source = volumes.path_of(config, mount["volume"])
         made.append(
             RootMount(
-                mount["path"],
+                os.path.normpath(mount["path"]),
                 "",
                 source,
                 syscalls.MS_RDONLY if mount["read_only"] else 0,
@@ -59,6 +57,29 @@ def container_mounts(
             )
         )
     return made
+
+
+def _pod_files(config: Mapping[str, Any], container: Mapping[str, Any], run: int) -> list[RootMount]:
+    """The kubelet's and the sandbox's files, as far as the container has no volume there.
+
+    A read-only root makes the sandbox's read-only, too, but not the kubelet's.
+    """
+    directory = paths.pod_dir(config["cluster"], config["uid"])
+    root = syscalls.MS_RDONLY if container["readonly_root"] else 0
+    made = [
+        RootMount("/etc/hosts", "", f"{directory}/hosts", file=True),
+        RootMount(
+            os.path.normpath(container["termination_message_path"]),
+            "",
+            f"{run_dir(config, container, run)}/termination-log",
+            file=True,
+        ),
+        RootMount("/etc/hostname", "", f"{directory}/hostname", root, file=True),
+        RootMount("/etc/resolv.conf", "", f"{directory}/resolv.conf", root, file=True),
+        RootMount("/dev/shm", "", "/dev/shm" if config["host_ipc"] else f"{directory}/shm"),
+    ]
+    taken = {os.path.normpath(mount["path"]) for mount in container["mounts"]}
+    return [mount for mount in made if mount.target not in taken]
 
 
 def run_dir(config: Mapping[str, Any], container: Mapping[str, Any], run: int) -> str:
@@ -93,10 +114,12 @@ def make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount]
     root = os.open(merged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     rootmounts.refuse_links(root)
-    dev = next(number for number, mount in enumerate(mounts) if mount.target == "/dev")
-    rootmounts.perform(root, mounts[: dev + 1])
-    rootmounts.make_devices(root, bind=not filtered)
-    rootmounts.perform(root, mounts[dev + 1 :])
+    # Into the tmpfs that we mount there; a volume at /dev is left as it is.
+    dev = next((number for number, mount in enumerate(mounts, 1) if mount[:2] == ("/dev", "tmpfs")), 0)
+    rootmounts.perform(root, mounts[:dev])
+    if dev:
+        rootmounts.make_devices(root, bind=not filtered)
+    rootmounts.perform(root, mounts[dev:])
     rootmounts.mask(root, null)
     # A working directory that the image lacks is made, by root, as runc does.
     _make_working_directory(root, container["cwd"])
