@@ -34,12 +34,14 @@ def run(
     streams: Callable[[], tuple[int, int, int]],
     complain: Callable[[str], None],
     held: Sequence[int] = (),
+    lead: Callable[[], None] = lambda: None,
 ) -> int:
     """In a process of the node: join the container's namespaces and cgroup, fork into its PID namespace, execute.
 
-    streams: gives the command's standard streams, in its process. complain: told, there, why it cannot be executed.
-    held: descriptors that only the command is to keep. Returns its exit code (FAILED_TO_RUN when it never ran).
-    Raises PodlabError when the container is gone, OSError when it cannot be joined.
+    streams: gives the command's standard streams, when the container's root is ours. complain: told, by its process,
+    why it cannot be executed. held: the descriptors above 2 that streams and complain use; all others are closed.
+    lead: called when the command leads its session. Returns its exit code (FAILED_TO_RUN when it never ran).
+    Raises PodlabError when the container is gone or has no such user, OSError when it cannot be joined.
     """
     enter.forbid_tracing()
     started = process.start_time(target.pid)
@@ -51,33 +53,51 @@ def run(
     cgroup.detect().attach(target.cgroup, 0)
     for fd, kind in fds:
         syscalls.setns(fd, syscalls.NAMESPACES[kind])
+    environment = _descend(target, wanted)
+    for number, fd in enumerate(streams()):
+        os.dup2(fd, number)
+    # A container that may trace sees the child as soon as it is born: by then there is nothing in it to take.
+    _close_all_but(held)
     child = os.fork()
     if child == 0:
-        _become(target, wanted, argv, streams, complain)
-    for fd in held:
-        os.close(fd)
+        _become(target, argv, environment, complain, lead)
+    _close_all_but(())
+    for number in range(3):
+        os.close(number)
     return entry.exit_code(os.waitpid(child, 0)[1])
+
+
+def _descend(target: Target, wanted: enter.Privileges) -> Mapping[str, str]:
+    """Become no more than the container's own processes are, while still outside of its PID namespace."""
+    user = enter.resolve_user(target.container["user"])
+    enter.reset_process()
+    enter.become(user, wanted)
+    return enter.environment(target.environment, user.home)
+
+
+def _close_all_but(held: Sequence[int]) -> None:
+    first = 3
+    for fd in sorted(held):
+        if fd > first:
+            syscalls.close_range(first, fd - 1)
+        first = max(first, fd + 1)
+    syscalls.close_range(first)
 
 
 def _become(
     target: Target,
-    wanted: enter.Privileges,
     argv: list[str],
-    streams: Callable[[], tuple[int, int, int]],
+    environment: Mapping[str, str],
     complain: Callable[[str], None],
+    lead: Callable[[], None],
 ) -> NoReturn:
     try:
         os.setsid()
-        for number, fd in enumerate(streams()):
-            os.dup2(fd, number)
-        user = enter.resolve_user(target.container["user"])
-        final = enter.environment(target.environment, user.home)
-        enter.reset_process()
-        enter.become(user, wanted)
+        lead()
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         enter.change_directory(target.container["cwd"])
         enter.close_others()
-        enter.execute(argv, final)
+        enter.execute(argv, environment)
     except FileNotFoundError as error:
         complain(f"{argv[0]}: {error.strerror}")
     except (OSError, PodlabError) as error:

@@ -50,7 +50,7 @@ def exec_in(
     target = command.Target(container, path, pid, environment)
 
     def inside(streams: Streams) -> int:
-        return command.run(target, list(argv), streams.open, _complain, streams.fds or ())
+        return command.run(target, list(argv), streams.open, _complain, streams.held(), streams.lead)
 
     return _with_streams(record, inside, stdin, terminal)
 
@@ -63,8 +63,17 @@ class Streams:
         self.channel = channel
 
     def open(self) -> tuple[int, int, int]:
-        """In the command's process: its standard streams."""
+        """In the container's root: the command's standard streams."""
         return self.fds or _own_terminal(self.channel)
+
+    def held(self) -> tuple[int, ...]:
+        """The descriptors that open() uses."""
+        return self.fds or tuple(channel.fileno() for channel in [self.channel] if channel)
+
+    def lead(self) -> None:
+        """In the command's process, which leads a session: the terminal becomes its own."""
+        if self.channel:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _complain(text: str) -> None:
@@ -80,13 +89,12 @@ def _container(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _own_terminal(channel: socket.socket | None) -> tuple[int, int, int]:
-    """Open a terminal in the container's own /dev/pts, make it ours, and hand its other end out."""
+    """Open a terminal in the container's own /dev/pts and hand its other end out."""
     assert channel is not None
     master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK: unlock
     slave = fcntl.ioctl(master, 0x5441, os.O_RDWR | os.O_NOCTTY)  # TIOCGPTPEER: no path of the container is followed
     channel.sendmsg([b"t"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [master]))])
-    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     os.close(master)
     return slave, slave, slave
 

@@ -142,7 +142,7 @@ def _join(
     code = command.FAILED_TO_RUN
     try:
         _die_with(parent)
-        code = command.run(target, list(argv), lambda: streams, complain, (streams[0], streams[1]))
+        code = command.run(target, list(argv), lambda: streams, complain, (streams[0], streams[1], complaint))
     except (OSError, PodlabError) as error:
         complain(str(error) or repr(error))
     finally:

@@ -190,12 +190,14 @@ def connect(netns: int, veth: str, address: str, network: Mapping[str, Any]) -> 
     home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     with Netlink() as node:
         node.add_veth(veth, "eth0", peer_netns_fd=netns, mtu=mtu, up=True)
+        _believe_no_router(veth)
         node.add_address(veth, f"{gateway}/32")
         node.add_route(f"{address}/32", dev=veth, scope="link")
     try:
         syscalls.setns(netns, syscalls.CLONE_NEWNET)
         with Netlink() as pod:
             pod.set_link("lo", up=True)
+            _believe_no_router("eth0")
             pod.add_address("eth0", f"{address}/{network['address_prefix']}", noprefixroute=True)
             pod.set_link("eth0", up=True)
             pod.add_route(f"{gateway}/32", dev="eth0", scope="link")
@@ -206,6 +208,14 @@ def connect(netns: int, veth: str, address: str, network: Mapping[str, Any]) -> 
     finally:
         syscalls.setns(home, syscalls.CLONE_NEWNET)
         os.close(home)
+
+
+def _believe_no_router(device: str) -> None:
+    """A pod with NET_RAW could be the node's IPv6 router (CVE-2020-10749): the routes of this link are ours to make."""
+    try:
+        _sysctl(f"net/ipv6/conf/{device}/accept_ra", "0")
+    except FileNotFoundError:
+        return  # a kernel without IPv6
 
 
 def _subnet(pod_cidr: str) -> str:
