@@ -6,17 +6,15 @@ import functools
 
 from invoke import Collection, Exit, task
 
+from podlab.cli import pod_tasks
 from podlab.cli.menu import Command, remainder, whole_number
+from podlab.cli.pod_tasks import NAME, NAMESPACE, POD
 
 command = functools.partial(task, klass=Command)
 
-NAME = "the lab, by its cluster's name (default: KIND_CLUSTER_NAME, or the one there is)"
-NAMESPACE = "namespace (default: default)"
 CHECK = "only say what would change"
 DIFF = "show each change, before and after"
 VERBOSE = "show what each task returns; -vvv shows all"
-POD = "a pod: its name or a beginning of it that is unique, or TYPE/NAME as in deployment/web, service/web"
-CONTAINER = "container (default: the first)"
 CHANGES = {"check": CHECK, "diff": DIFF, "verbose": VERBOSE}
 
 
@@ -95,57 +93,6 @@ def get(
         form=output,
         labels=show_labels,
         headers=not no_headers,
-    )
-
-
-@command(
-    name="exec",
-    root=True,
-    short={"container": "c", "namespace": "n", "stdin": "i", "tty": "t"},
-    help={
-        "pod": POD,
-        "container": CONTAINER,
-        "namespace": NAMESPACE,
-        "stdin": "pass standard input on",
-        "tty": "in a terminal of its own (with -i)",
-        "name": NAME,
-    },
-)
-def exec_(c, pod, container="", namespace="", stdin=False, tty=False, name=""):
-    """Run a command in a pod: exec POD -- COMMAND"""
-    from podlab.cli import execute
-
-    code = execute.execute(pod, remainder(c), name=name, namespace=namespace, container=container, stdin=stdin, tty=tty)
-    raise Exit(code=code)
-
-
-@command(
-    root=True,
-    short={"container": "c", "namespace": "n", "follow": "f", "previous": "p"},
-    help={
-        "pod": POD,
-        "container": CONTAINER,
-        "namespace": NAMESPACE,
-        "follow": "go on until the pod ends",
-        "previous": "of the run before this one",
-        "tail": "only so many last lines",
-        "timestamps": "with the time of each line",
-        "name": NAME,
-    },
-)
-def logs(c, pod, container="", namespace="", follow=False, previous=False, tail="", timestamps=False, name=""):
-    """Print what a container wrote"""
-    from podlab.cli import logs
-
-    logs.logs(
-        pod,
-        name=name,
-        namespace=namespace,
-        container=container,
-        follow=follow,
-        previous=previous,
-        tail=whole_number(tail, "--tail") if tail not in ("", "-1") else None,
-        timestamps=timestamps,
     )
 
 
@@ -348,11 +295,10 @@ ns = Collection(
     down,
     status,
     get,
-    exec_,
-    logs,
     apply,
     delete,
     scale,
+    *pod_tasks.COMMANDS,
     capture,
     trace,
     validate,

@@ -35,7 +35,7 @@ def test_no_rule_hides_a_wrong_answer() -> None:
 def alike(text: str) -> list[str]:
     """The lines, sorted, without what may differ; namespaces by the order in which they appear."""
     seen: dict[str, str] = {}
-    text = re.sub(r"\[(40\d{8})\]", lambda match: seen.setdefault(match[1], f"[namespace {len(seen)}]"), text)
+    text = re.sub(r"\b(40\d{8})\b", lambda match: seen.setdefault(match[1], f"namespace {len(seen)}"), text)
     for pattern, replacement in _DIFFERENT:
         text = pattern.sub(replacement, text)
     return sorted(line.strip() for line in text.splitlines() if line.strip())

@@ -25,7 +25,8 @@ from podlab.step import apply
 
 FILES = {
     "cpu": {"cpu.weight": "100", "cpu.max": "max 100000"},
-    "memory": {"memory.max": "max", "memory.swap.max": "max", "memory.oom.group": "0", "memory.current": "0",
+    "memory": {"memory.max": "max", "memory.swap.max": "max", "memory.oom.group": "0", "memory.current": "8192",
+               "memory.stat": "file 5000\ninactive_file 4096",
                "memory.events": "oom 1\noom_kill 2"},
     "pids": {"pids.max": "max", "pids.current": "3"},
     "cpuset": {"cpuset.cpus": "", "cpuset.mems": ""},
@@ -145,8 +146,8 @@ def test_values_written_and_read_back(trees: Hierarchies) -> None:
 def test_stat(trees: Hierarchies) -> None:
     trees.create("podlab/pod")
     assert trees.stat("podlab/pod") == {
-        "cpu_usage_us": 5, "nr_periods": 7, "nr_throttled": 6, "throttled_us": 9, "memory_bytes": 0, "pids": 3,
-        "oom_kill": 2,
+        "cpu_usage_us": 5, "nr_periods": 7, "nr_throttled": 6, "throttled_us": 9, "memory_bytes": 8192, "pids": 3,
+        "memory_working_set": 4096, "oom_kill": 2,
     }  # fmt: skip
 
 

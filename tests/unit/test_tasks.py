@@ -16,35 +16,11 @@ from podlab.cli import checks, execute, get, lab, logs, play, rules, status, val
 from podlab.cli.playbook import Outcome
 from podlab.errors import PodlabError
 
-EVERY_TASK = sorted(
-    [
-        "apply",
-        "bench",
-        "capture",
-        "delete",
-        "demo-affinity",
-        "demo-dns",
-        "demo-local-policy",
-        "demo-node-port",
-        "demo-pod",
-        "demo-pod-drop",
-        "demo-routes",
-        "demo-service",
-        "demo-service-trace",
-        "down",
-        "exec",
-        "get",
-        "lint",
-        "logs",
-        "rules",
-        "scale",
-        "status",
-        "test",
-        "trace",
-        "up",
-    ]
-    + ["validate"]
+COMMANDS = (
+    "apply bench capture delete down exec get inspect lint logs rules scale status test top trace tree up validate"
 )
+LESSONS = "affinity dns local-policy node-port pod pod-drop routes service service-trace"
+EVERY_TASK = sorted([*COMMANDS.split(), *(f"demo-{name}" for name in LESSONS.split())])
 
 
 class Calls(list[tuple[tuple[Any, ...], dict[str, Any]]]):
@@ -359,7 +335,8 @@ def test_without_root_there_is_one_message_and_nothing_else(
     typed: Any, got: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    word = {"exec": ["p"], "logs": ["p"], "scale": ["deployment/web"], "trace": ["p", "s"]}.get(name, [])
+    pod = dict.fromkeys(("exec", "inspect", "logs"), ["p"])
+    word = {**pod, "scale": ["deployment/web"], "trace": ["p", "s"]}.get(name, [])
     assert typed(name, *word) == 1
     captured = capsys.readouterr()
     assert captured.err == f"podlab needs root for `{name}`: run it with sudo\n"

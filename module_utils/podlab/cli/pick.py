@@ -21,6 +21,8 @@ OWNERS = {
 }
 POD_WORDS = ("pod", "pods", "po")
 NODE_WORDS = ("node", "nodes", "no")
+# Where a pod's status has its containers' statuses.
+STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 
@@ -139,7 +141,7 @@ def container(picked: Picked, name: str = "") -> str:
 
 def container_status(picked: Picked, name: str) -> Mapping[str, Any]:
     """The container's v1.ContainerStatus; empty when it has none yet."""
-    for key in ("containerStatuses", "initContainerStatuses"):
+    for key in STATUSES:
         for item in picked.status.get(key) or []:
             if item["name"] == name:
                 return dict(item)

@@ -172,7 +172,10 @@ class Hierarchies(NamedTuple):
         return read(self, path)
 
     def stat(self, path: str) -> dict[str, int]:
-        """Counters: cpu_usage_us, nr_periods, nr_throttled, throttled_us, memory_bytes, pids, oom_kill."""
+        """Counters: cpu_usage_us, nr_periods, nr_throttled, throttled_us, memory_bytes, pids, oom_kill.
+
+        memory_working_set: memory_bytes without the file pages that nobody has used lately, as cAdvisor counts it.
+        """
         from .cgroup_read import stat
 
         return stat(self, path)

@@ -122,6 +122,11 @@ def stat(trees: Hierarchies, path: str) -> dict[str, int]:
         value = ask()
         if value is not None:
             found[name] = value
+    if "memory_bytes" in found:
+        pages = keyed(files.text("memory", "memory.stat", "memory.stat") or "")
+        # v1's lines without total_ leave out the cgroups below.
+        cold = pages.get("total_inactive_file", pages.get("inactive_file", 0))
+        found["memory_working_set"] = max(0, found["memory_bytes"] - cold)
     events = keyed(files.text("memory", "memory.oom_control", "memory.events") or "")
     if "oom_kill" in events:
         found["oom_kill"] = events["oom_kill"]
