@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from podlab.kube import sysctls
 from podlab.linux import cgroup, process
 from podlab.linux.mountinfo import mounts
 from support import runtime
@@ -113,6 +114,63 @@ def test_the_sysctls_of_a_pod_do_not_reach_the_node(lab: runtime.Lab, pods: dict
     file = "/proc/sys/net/ipv4/ip_unprivileged_port_start"
     assert pods["none"].sh(f"cat {file}") == "0\n"
     assert pods["hostnetwork"].sh(f"cat {file}") == lab.in_node("cat", file) == "1024\n"
+
+
+SYSCTLS = {
+    "net/ipv4/tcp_keepalive_time": "600",
+    "net.ipv4.ip_local_port_range": "1024\t65000",
+    "net.core.somaxconn": "77",
+    "kernel.shm_rmid_forced": "1",
+    "kernel.msgmax": "4321",
+    "kernel.sem": "33 44 55 66",
+    "fs.mqueue.msg_max": "11",
+    "net.ipv4.ip_unprivileged_port_start": "81",
+}
+
+
+def test_1_6_t_linux_sysctl_they_are_the_pods_alone(lab: runtime.Lab, pods: dict[str, runtime.Pod]) -> None:
+    files = ["/proc/sys/" + sysctls.normal(name).replace(".", "/") for name in SYSCTLS]
+    before = lab.in_node("cat", *files)
+    given = [{"name": name, "value": value} for name, value in SYSCTLS.items()]
+    pod = lab.run_pod(SLEEP, shareProcessNamespace=True, securityContext={"sysctls": given})
+    assert pod.said == "" and pod.status()["phase"] == "Running"
+    read = pod.sh(f"cat {' '.join(files)}").splitlines()
+    assert [line.split() for line in read] == [value.split() for value in SYSCTLS.values()]
+    # The one that the pod does not mention is what every pod has.
+    assert pod.sh("cat /proc/sys/net/ipv4/ping_group_range").split() == ["0", "2147483647"]
+    assert lab.in_node("cat", *files) == before
+    assert pods["none"].sh("cat /proc/sys/net/core/somaxconn") != "77\n"
+    pod.delete(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("kernel.shm_rmid_forced", "1+kernel.core_pattern=|/x", "Invalid argument"),
+        ("net.ipv4.no_such_thing", "1", "No such file or directory"),
+    ],
+)
+def test_row_23_a_value_is_the_kernels_to_refuse(lab: runtime.Lab, name: str, value: str, why: str) -> None:
+    """CVE-2022-0811: no word of a value is ever another setting."""
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
+    before = runtime.trace(lab.name)
+    pod = lab.start(lab.pod(SLEEP, securityContext={"sysctls": [{"name": name, "value": value}]}))[0]
+    waiting = pod.container()["state"]["waiting"]
+    assert waiting["reason"] == "ContainerCreating"
+    assert waiting["message"] == f"FailedCreatePodSandBox: sysctl {name} cannot be '{value}': {why}"
+    pod.delete(0)
+    assert pathlib.Path("/proc/sys/kernel/core_pattern").read_text() == pattern
+    runtime.assert_same(before, runtime.trace(lab.name))
+
+
+def test_row_23_a_name_never_leads_out_of_proc_sys(lab: runtime.Lab) -> None:
+    """Past all validation: a file beside /proc/sys, spelled as a setting of the network."""
+    planned = lab.pod(SLEEP)
+    before = runtime.trace(lab.name)
+    pod = lab.start_config(planned, lab.config(planned, sysctls={"net": {"net/../../sysrq-trigger": ""}}))
+    assert "Invalid cross-device link" in pod.container()["state"]["waiting"]["message"]
+    pod.delete(0)
+    runtime.assert_same(before, runtime.trace(lab.name))
 
 
 def test_v_host_pid_shows_the_nodes_processes(lab: runtime.Lab, pods: dict[str, runtime.Pod]) -> None:

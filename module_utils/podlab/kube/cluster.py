@@ -80,12 +80,14 @@ class Cluster(NamedTuple):
     dns_domain: str = "cluster.local"
     dns_search: tuple[str, ...] | None = None  # None: as on the machine
     nat: bool = False  # the machine forwards what the lab sends outside
+    allowed_unsafe_sysctls: tuple[str, ...] = ()  # names, or beginnings of names with a * behind
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, host variables and module options; from_dict is the inverse."""
         plain = self._asdict()
         plain["nodes"] = [_node_to_dict(node) for node in self.nodes]
         plain["dns_search"] = None if self.dns_search is None else list(self.dns_search)
+        plain["allowed_unsafe_sysctls"] = list(self.allowed_unsafe_sysctls)
         return plain
 
     @classmethod
@@ -95,6 +97,8 @@ class Cluster(NamedTuple):
         known["nodes"] = tuple(_node_from_dict(node) for node in plain["nodes"])
         if known.get("dns_search") is not None:
             known["dns_search"] = tuple(known["dns_search"])
+        if "allowed_unsafe_sysctls" in known:
+            known["allowed_unsafe_sysctls"] = tuple(known["allowed_unsafe_sysctls"])
         return cls(**known)
 
     @classmethod
@@ -186,6 +190,8 @@ def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64", n
     Host ports that are to be picked stay below 1: ports.settle picks them.
     Raises ValueError when addresses do not suffice; the lints have said so before.
     """
+    from .kind_kubelet import allowed_unsafe_sysctls  # controller only
+
     names = node_names(name, [node.role for node in config.nodes])
     network = ipv4_network(node_subnet)
     if network.num_addresses < len(names) + 3:
@@ -231,4 +237,5 @@ def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64", n
         dns_service_ip=str(services.network_address + DNS_ADDRESS_INDEX),
         dns_search=config.networking.dns_search,
         nat=nat,
+        allowed_unsafe_sysctls=allowed_unsafe_sysctls(config),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from . import kind_kubelet
 from .cidr import listen_address
 from .kind_report import Report
 from .kind_types import Config, PortMapping
@@ -81,6 +82,8 @@ def _port_mapping(mapping: PortMapping, path: tuple[Any, ...], report: Report) -
 
 def _meaningless(config: Config, report: Report) -> None:
     for path, why in _meaningless_paths(config):
+        if path == ("kubeadmConfigPatches",) and kind_kubelet.every_word_counts(config):
+            continue
         if report.given(path):
             report.warning(path, f"has no effect: {why}")
 

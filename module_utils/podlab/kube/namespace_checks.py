@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import hostnames, names
+from . import hostnames, names, sysctls
 from .field_checks import named
 from .schema import Finding, Path
 
@@ -18,6 +18,7 @@ def namespaces(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     if spec.get("hostNetwork"):
         yield from _host_ports(spec, path)
     yield from _names(spec, path)
+    yield from sysctls.check(spec, path)
 
 
 def _host_ports(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Problem
-from . import defaults, hostnames, node_ports, objects, services, slice_rules
+from . import defaults, hostnames, node_ports, objects, services, slice_rules, sysctls
 from .host_ports import NO_FREE_PORTS
 from .manifests import title
 from .proxy_model import SERVICE_NAME_LABEL
@@ -134,13 +134,21 @@ def _placed(
         if problem not in problems:
             problems.append(problem)
         return None
-    fault = hostnames.fault(hostnames.host_name(pod["metadata"], pod["spec"], cluster.dns_domain, node))
-    if fault:
-        remedy = "Shorten hostname or subdomain, or leave setHostnameAsFQDN out"
-        problems.append(say(owner.source, Finding((*_spec_path(owner.source), "setHostnameAsFQDN"), fault, remedy)))
+    faults_there = [*_name_fault(pod, cluster, node), *sysctls.forbidden(pod["spec"], cluster.allowed_unsafe_sysctls)]
+    for finding in faults_there:
+        problem = say(owner.source, finding._replace(path=(*_spec_path(owner.source), *finding.path)))
+        if problem not in problems:
+            problems.append(problem)
+    if faults_there:
         return None
     occupancy.add(node, owner.uid, pod["spec"])
     return {**pod, "spec": {**pod["spec"], "nodeName": node}}
+
+
+def _name_fault(pod: Object, cluster: Cluster, node: str) -> list[Finding]:
+    fault = hostnames.fault(hostnames.host_name(pod["metadata"], pod["spec"], cluster.dns_domain, node))
+    remedy = "Shorten hostname or subdomain, or leave setHostnameAsFQDN out"
+    return [Finding(("setHostnameAsFQDN",), fault, remedy)] if fault else []
 
 
 def _spec_path(source: Object) -> Path:

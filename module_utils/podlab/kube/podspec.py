@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import containerspec, env, hostnames, podfiles, qos, volumespec
+from . import containerspec, env, hostnames, podfiles, qos, sysctls, volumespec
 
 if TYPE_CHECKING:
     from .cluster import Cluster, Node
@@ -59,6 +59,7 @@ def runtime_config(
         "host_network": host_network,
         "host_pid": bool(spec.get("hostPID")),
         "host_ipc": bool(spec.get("hostIPC")),
+        "sysctls": sysctls.settings(spec),
         "restart_policy": spec["restartPolicy"],
         "grace": spec["terminationGracePeriodSeconds"],
         "qos": quality,

@@ -115,6 +115,7 @@ POD_SPEC = {
         "runAsUser": YES,
         "runAsGroup": YES,
         "runAsNonRoot": only(False),
+        "sysctls": [{"name": YES, "value": YES}],
         "supplementalGroups": YES,
         "supplementalGroupsPolicy": only("Merge"),
         "seccompProfile": {"type": only("Unconfined")},

@@ -178,6 +178,7 @@ def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
     _syscall("close_range", _SYS_CLOSE_RANGE, first, last, flags)
 
 
+RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08

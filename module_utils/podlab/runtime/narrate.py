@@ -23,7 +23,7 @@ _OPTIONS = (
 
 
 # Kind of a namespace -> the option of unshare(1) and nsenter(1).
-_UNSHARE = {"net": "--net", "ipc": "--ipc", "uts": "--uts", "pid": "--pid", "mnt": "--mount"}
+_OPTION = {"net": "--net", "ipc": "--ipc", "uts": "--uts", "pid": "--pid", "mnt": "--mount"}
 
 
 def pod_steps(config: Mapping[str, Any], why: str) -> Iterator[Step]:
@@ -31,11 +31,15 @@ def pod_steps(config: Mapping[str, Any], why: str) -> Iterator[Step]:
     name = f"{config['namespace']}/{config['name']} on {config['node']}"
     identity = sandbox.sandbox_id(config["uid"], 0)
     yield Step("cgroup.create", name, ("mkdir", "-p", f"/sys/fs/cgroup/cpu/{config['cgroup_parent']}/{identity}"), why)
-    flags = tuple(_UNSHARE[kind] for kind in sandbox.own_namespaces(config))
+    flags = tuple(_OPTION[kind] for kind in sandbox.own_namespaces(config))
     yield Step("sandbox.create", name, ("unshare", *flags, "--fork", "/pause"), why)
     if not config["host_network"]:
         for argv in _network(config, identity):
             yield Step("network.connect", name, argv, why)
+    for kind, wanted in config["sysctls"].items():
+        for file, value in wanted.items():
+            argv = ("nsenter", "--target", "$PAUSE", _OPTION[kind], "sysctl", "-w", f"{file}={value}")
+            yield Step("sysctl.set", name, argv, why)
     for container in config["containers"]:
         yield from _container(config, container, name, why)
 
@@ -89,7 +93,7 @@ def _container(config: Mapping[str, Any], container: Mapping[str, Any], name: st
     for mount in container_mounts(config, container, 0, []):
         yield Step("mount.add", target, _mount(mount, f"{base}/merged"), why)
     theirs = sandbox.own_namespaces(config)
-    joined = tuple(_UNSHARE[kind] for kind in ("ipc", "uts", "net") if kind in theirs)
+    joined = tuple(_OPTION[kind] for kind in ("ipc", "uts", "net") if kind in theirs)
     joined += ("--pid",) if config["share_pid"] else ()
     unshared = ("--mount",) if config["share_pid"] or config["host_pid"] else ("--mount", "--pid")
     argv = ("nsenter", "--target", "$PAUSE", *joined, "unshare", *unshared, "--fork", "chroot", f"{base}/merged")

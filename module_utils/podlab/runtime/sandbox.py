@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, NoReturn
 
 from ..errors import PodlabError
 from ..kube import podfiles
-from ..linux import capabilities, cgroup, syscalls
+from ..linux import capabilities, cgroup, syscalls, sysctl
 from ..linux.netlink import Netlink
-from . import enter, ipam, paths
+from . import enter, ipam, paths, sysctls
 from .container import cgroup_values
 from .digest import hexdigest
 from .files import remove_tree
@@ -26,10 +26,6 @@ SHM_SIZE = 67108864
 SANDBOX_OOM_SCORE = -998
 # The node's host-local store, as the node sees it.
 _STORE = "/run/cni-ipam-state/kindnet"
-SYSCTLS = (
-    ("net/ipv4/ip_unprivileged_port_start", "0"),
-    ("net/ipv4/ping_group_range", "0 2147483647"),
-)
 
 
 class Sandbox(NamedTuple):
@@ -82,6 +78,7 @@ def create(
         if not config["host_network"]:
             address = ipam.allocate(_STORE, network["pod_cidr"], network["gateway"], identity)
             connect(open_namespace(pid, "net"), veth_name(identity), address, network)
+        sysctls.apply(pid, config["sysctls"])
         _write_files(config, directory, address)
     except BaseException:
         if pid:
@@ -203,8 +200,6 @@ def connect(netns: int, veth: str, address: str, network: Mapping[str, Any]) -> 
             pod.add_route(f"{gateway}/32", dev="eth0", scope="link")
             pod.add_route(_subnet(network["pod_cidr"]), via=gateway, dev="eth0", src=address)
             pod.add_route("0.0.0.0/0", via=gateway, dev="eth0")
-        for name, value in SYSCTLS:
-            _sysctl(name, value)
     finally:
         syscalls.setns(home, syscalls.CLONE_NEWNET)
         os.close(home)
@@ -213,7 +208,7 @@ def connect(netns: int, veth: str, address: str, network: Mapping[str, Any]) -> 
 def _believe_no_router(device: str) -> None:
     """A pod with NET_RAW could be the node's IPv6 router (CVE-2020-10749): the routes of this link are ours to make."""
     try:
-        _sysctl(f"net/ipv6/conf/{device}/accept_ra", "0")
+        sysctl.write(f"net/ipv6/conf/{device}/accept_ra", 0)
     except FileNotFoundError:
         return  # a kernel without IPv6
 
@@ -223,14 +218,6 @@ def _subnet(pod_cidr: str) -> str:
     number = struct.unpack("!I", bytes(int(part) for part in address.split(".")))[0]
     masked = number & ~((1 << (32 - int(bits))) - 1)
     return ".".join(str(byte) for byte in struct.pack("!I", masked)) + f"/{bits}"
-
-
-def _sysctl(name: str, value: str) -> None:
-    fd = os.open(f"/proc/sys/{name}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
 
 
 def _write_files(config: Mapping[str, Any], directory: str, address: str) -> None:
