@@ -22,6 +22,12 @@ options:
   objects:
     description: The object store to write down, as M(podlab_manifests) returns it. Left out, it stays as it is.
     type: dict
+  secrets:
+    description:
+      - The data of the objects' Secrets, as M(podlab_manifests) returns it. It is written to a file of
+        its own and never shown.
+    type: str
+    default: ""
   purge:
     description: With O(state=absent), also remove the image store. Refused while another lab is there.
     type: bool
@@ -105,6 +111,7 @@ def argument_spec() -> dict[str, Any]:
         "name": {"type": "str"},
         "cluster": {"type": "dict"},
         "objects": {"type": "dict"},
+        "secrets": {"type": "str", "default": "", "no_log": True},
         "purge": {"type": "bool", "default": False},
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
@@ -124,7 +131,7 @@ def main() -> None:
         with machine():
             glue.run(module, "lab", plan.items, plan.state)
     with glue.failing(module):
-        claim = cluster_plan.Claim(params["cluster"], params["objects"])
+        claim = cluster_plan.Claim(params["cluster"], params["objects"], params["secrets"])
     glue.run(module, "lab", claim.items, claim.state)
 
 

@@ -83,10 +83,23 @@ results:
   type: list
   sample: []
 objects:
-  description: The new store, with the address of every Service beside it.
+  description: The new store, with the address of every Service beside it. Of Secrets the data is left out.
   returned: success
   type: dict
   sample: {objects: [{object: {kind: Service}, source: manifests, clusterIP: 10.96.13.7}]}
+secrets:
+  description:
+    - Stands for the data of all Secrets, in this run of the playbook, for the option of the same name of other
+      modules. Empty when there is none. The data itself is in no result.
+  returned: success
+  type: str
+  sample: ""
+config_maps:
+  description: All ConfigMaps.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 pods:
   description: The complete Pod objects that should be there, each with its node.
   returned: success

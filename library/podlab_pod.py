@@ -35,6 +35,15 @@ options:
     description: The images by reference, as M(podlab_image) returns them.
     type: dict
     default: {}
+  config_maps:
+    description: All v1 ConfigMaps, for the environment and the volumes of pods.
+    type: list
+    elements: dict
+    default: []
+  secrets:
+    description: The data of all Secrets, as M(podlab_manifests) returns it.
+    type: str
+    default: ""
   exclusive:
     description: Delete the lab's pods that are not listed.
     type: bool
@@ -160,6 +169,8 @@ def argument_spec() -> dict[str, Any]:
         "pods": {"type": "list", "elements": "dict", "required": True},
         "services": {"type": "list", "elements": "dict", "default": []},
         "images": {"type": "dict", "default": {}},
+        "config_maps": {"type": "list", "elements": "dict", "default": []},
+        "secrets": {"type": "str", "default": "", "no_log": True},
         "exclusive": {"type": "bool", "default": False},
         "grace_period": {"type": "int"},
         "wait": {"type": "bool", "default": False},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import PodlabError, Problem, refuse
+from .kube import configs
 from .kube.cluster import Cluster
 from .runtime import lab, paths
 from .runtime.files import read_json, write_json
@@ -20,10 +21,14 @@ FIXED = {"node_subnet": "podlab_node_subnet", "pod_subnet": "podSubnet", "servic
 class Claim:
     """The lab's record and its objects, as they should be written down."""
 
-    def __init__(self, cluster: Mapping[str, Any], objects: Mapping[str, Any] | None) -> None:
-        """Raises PodlabError when the cluster is none, or its name none for a lab."""
+    def __init__(self, cluster: Mapping[str, Any], objects: Mapping[str, Any] | None, secrets: str = "") -> None:
+        """secrets: the data of the objects' Secrets, sealed.
+
+        Raises PodlabError when the cluster is none, its name none for a lab, or the data is not of podlab_manifests.
+        """
         self.cluster = dict(cluster)
         self.objects = objects
+        self.secrets = unsealed(secrets)
         self.name = Cluster.of_option(cluster).name
         lab.check_name(self.name)
 
@@ -35,7 +40,17 @@ class Claim:
         if self.objects is not None:
             file = paths.objects_file(self.name)
             wanted["objects.json"] = (file, read_json(file, {}), dict(self.objects))
-        return [self._item(label, *row) for label, row in wanted.items()]
+        items = [self._item(label, *row) for label, row in wanted.items()]
+        data = read_json(paths.secrets_file(self.name), {})
+        secret = self.objects is not None and (data or self.secrets)
+        return [*items, self._secrets_item(data)] if secret else items
+
+    def _secrets_item(self, data: Mapping[str, Any]) -> Item:
+        """The data of the Secrets, whose values no diff shows."""
+        file = paths.secrets_file(self.name)
+        item = self._item("secrets.json", file, data, self.secrets)
+        before, after = configs.hidden(data, self.secrets)
+        return item._replace(before=before, after=after)
 
     def _refuse_changes(self, before: Mapping[str, Any]) -> None:
         refuse(
@@ -67,6 +82,14 @@ def _write(path: str, data: Any) -> None:
     for made in (paths.run_root(), directory):
         os.makedirs(made, 0o700, exist_ok=True)
     write_json(path, data)
+
+
+def unsealed(secrets: str) -> dict[str, Any]:
+    """The data of Secrets as podlab_manifests has sealed it. Raises PodlabError for anything else."""
+    try:
+        return configs.unseal(secrets)
+    except ValueError:
+        raise PodlabError("secrets: is not what podlab_manifests returns as secrets") from None
 
 
 class Removal:

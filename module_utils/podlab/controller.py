@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .errors import PodlabError, Problem, refuse
 from .kube import cluster as clusters
-from .kube import gateway, manifests, objects, plan, schema, topology
+from .kube import configs, gateway, manifests, objects, plan, schema, topology
 from .kube.cluster import Cluster
 from .kube.kind_types import Config
 from .kube.manifests import Manifest, Read, Source
@@ -46,9 +46,10 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
     """Everything the rest of the playbook needs, plain data.
 
     state: what is there, as runtime.state.read_state gives it (keys cluster, objects and pods are used).
-    Keys of the result: objects (the new store), pods, services, endpoint_slices (complete objects; slices that somebody
-    wrote), images, image_users, topology (options of podlab_topology), gateway (whether podlab_gateway has anything to
-    do), said (what apply and delete do, a line per object), warnings.
+    Keys of the result: objects (the new store, without the data of Secrets), secrets (that data, sealed), config_maps,
+    pods, services, endpoint_slices (complete objects; slices that somebody wrote), images, image_users, topology
+    (options of podlab_topology), gateway (whether podlab_gateway has anything to do), said (what apply and delete do, a
+    line per object), warnings.
     Raises PodlabError with every problem of every file.
     """
     problems: list[Problem] = []
@@ -61,6 +62,7 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
     store = objects.apply(store, [manifest.object for manifest in applied.manifests])
     read = [*from_dir.manifests, *applied.manifests]
     problems += manifests.missing_namespaces(read, objects.namespaces(store))
+    problems += _immutable(before, read)
     store, deleted = _deleted(store, change.delete, problems)
     if change.scale:
         store = _scaled(store, change.scale, problems)
@@ -70,8 +72,11 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
     refuse(problems, "The manifests do not fit the cluster")
     stamped = objects.stamp(made.store, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     created = objects.created(stamped)
+    shown, secrets = configs.part(stamped)
     return {
-        "objects": stamped,
+        "objects": shown,
+        "secrets": secrets,
+        "config_maps": [thing for thing in objects.objects(shown) if thing["kind"] == "ConfigMap"],
         "pods": list(made.pods),
         "services": [_with_age(service, created) for service in made.services],
         "endpoint_slices": [_with_age(piece, created) for piece in made.endpoint_slices],
@@ -82,6 +87,18 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
         "said": objects.said(before, [manifest.object for manifest in applied.manifests], deleted),
         "warnings": [str(problem) for problem in problems if problem.level == "warning"],
     }
+
+
+def _immutable(before: Mapping[str, Any], read: Iterable[Manifest]) -> list[Problem]:
+    """What ConfigMaps and Secrets change that may not change."""
+    there = configs.by_name(configs.of_store(before))
+    return [
+        manifest.problem(finding)
+        for manifest in read
+        for old in [there.get(manifests.key(manifest.object))]
+        if old is not None
+        for finding in configs.changes(old, manifest.object)
+    ]
 
 
 def _with_age(thing: Mapping[str, Any], created: Mapping[manifests.Key, str]) -> dict[str, Any]:

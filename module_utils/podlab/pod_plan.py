@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from .cluster_plan import unsealed
 from .errors import PodlabError, Problem, refuse
-from .kube import defaults
+from .kube import configs, defaults, sources
 from .kube.cluster import Cluster
 from .kube.podspec import Machine, runtime_config
 from .runtime import narrate, paths, pods
@@ -55,6 +56,21 @@ def _missing(where: str, pod: Mapping[str, Any], absent: bool) -> Iterator[Probl
             yield Problem(f"{where}.{key}", "is required and missing", "podlab_manifests makes whole Pods")
 
 
+def _objects(config_maps: Sequence[Mapping[str, Any]], secrets: str) -> dict[tuple[str, str, str], Any]:
+    """ConfigMaps and Secrets by (kind, namespace, name). Raises PodlabError for secrets that are not sealed."""
+    found: dict[tuple[str, str, str], Any] = dict(
+        configs.by_name({"kind": "ConfigMap", **each} for each in config_maps)
+    )
+    for name, data in unsealed(secrets).items():
+        namespace, _, short = name.partition("/")
+        found["Secret", namespace, short] = {"data": data}
+    return found
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+
+
 class Request:
     """The options of podlab_pod. Raises PodlabError for a cluster or pods that are none."""
 
@@ -63,6 +79,7 @@ class Request:
         self.pods: Sequence[Mapping[str, Any]] = complete(params["pods"], params["state"] == "absent")
         self.services: Sequence[Mapping[str, Any]] = params["services"]
         self.images: Mapping[str, Any] = params["images"]
+        self.objects = _objects(params.get("config_maps") or (), params.get("secrets") or "")
         self.exclusive: bool = params["exclusive"]
         self.absent: bool = params["state"] == "absent"
         self.grace: int | None = params["grace_period"]
@@ -81,10 +98,11 @@ class Pods:
         self.clearing: list[str] = []
         self.deleting: dict[str, Mapping[str, Any]] = {}
         self.relabelling: list[Mapping[str, Any]] = []
+        self.updating: dict[str, Mapping[str, Any]] = {}
 
     def items(self) -> list[Item]:
         """One item per pod, wanted or there."""
-        self.starting, self.clearing, self.deleting, self.relabelling = {}, [], {}, []
+        self.starting, self.clearing, self.deleting, self.relabelling, self.updating = {}, [], {}, [], {}
         have = {entry["pod"]["metadata"]["uid"]: entry for entry in read_pods(self.request.cluster.name)}
         listed = {pod["metadata"]["uid"]: pod for pod in self.request.pods}
         wanted = {} if self.request.absent else listed
@@ -120,7 +138,7 @@ class Pods:
         after = {"node": pod["spec"]["nodeName"], "images": [each["image"] for each in pod["spec"]["containers"]]}
         going = entry is not None and entry["status"].get("deletionTimestamp")
         if entry and not going and (entry["alive"] or entry["status"].get("phase") in TERMINAL):
-            return self._kept(pod, entry["pod"], after)
+            return self._updated(pod, entry["alive"], self._kept(pod, entry["pod"], after))
         why = "missing"
         if entry and going:
             # The same pod again while the old one still goes: its grace period is waited for.
@@ -143,6 +161,20 @@ class Pods:
         before, after = ({**shown, "metadata": dict(each["metadata"])} for each in (there, pod))
         return Item(title(pod), [Step("pod.label", title(pod), argv, "labels or annotations changed")], before, after)
 
+    def _updated(self, pod: Mapping[str, Any], alive: bool, item: Item) -> Item:
+        """What a pod that stays is made of may be new: ConfigMaps, Secrets, the labels that its volumes show."""
+        uid = pod["metadata"]["uid"]
+        file = paths.sources_file(self.request.cluster.name, uid)
+        wanted, there = sources.of_pod(pod, self.request.objects), read_json(file, {})
+        if not alive or wanted == there:
+            return item
+        self.updating[uid] = wanted
+        why = f"{', '.join(sorted(_changed(there, wanted)))} changed"
+        step = Step("pod.update", title(pod), ("install", "-m", "600", "/dev/stdin", file), why)
+        before, after = configs.hidden(there, wanted)
+        shown = ({**item.before, "sources": before}, {**item.after, "sources": after})
+        return Item(item.name, [*item.steps, step], *shown)
+
     def _config(self, pod: Mapping[str, Any]) -> dict[str, Any]:
         node = self.nodes.get(pod["spec"]["nodeName"])
         if node is None:
@@ -150,6 +182,7 @@ class Pods:
         request = self.request
         config = runtime_config(pod, node, request.cluster, request.services, request.images, self.machine)
         config["max_container_restart_period"] = request.back_off_cap
+        config["sources"] = sources.of_pod(pod, request.objects)
         return config
 
     def apply(self, _items: Sequence[Item]) -> None:
@@ -170,6 +203,8 @@ class Pods:
                 ended.append(uid)
         for pod in self.relabelling:
             write_json(f"{paths.pod_dir(cluster, pod['metadata']['uid'])}/pod.json", pod)
+        for uid, wanted in self.updating.items():
+            pods.update(cluster, uid, wanted)
         for uid in self.clearing:
             pods.clear(cluster, uid)
         pods.await_ends(awaited, longest + EXTRA_TIMEOUT)
@@ -194,4 +229,5 @@ class Pods:
 
 def _machine() -> Machine:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(memory=memory, resolv_conf=read_text("/etc/resolv.conf"), mtu=NODE_MTU)
+    cpus = os.cpu_count() or 1
+    return Machine(memory=memory, resolv_conf=read_text("/etc/resolv.conf"), mtu=NODE_MTU, cpus=cpus)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible.plugins.action import ActionBase
 
 try:
@@ -15,6 +16,7 @@ except ImportError:
     sys.path.append(str(Path(__file__).resolve().parents[2] / "module_utils"))
 
 from podlab import controller
+from podlab.cli import handover
 from podlab.errors import PodlabError
 from podlab.kube.cluster import Cluster
 from podlab.manifests_options import argument_spec
@@ -44,6 +46,7 @@ class ActionModule(ActionBase):
         except PodlabError as error:
             problems = [problem._asdict() for problem in error.problems]
             return {"failed": True, "msg": error.message, "problems": problems, **error.details}
+        planned["secrets"] = handover.give(planned["secrets"], C.DEFAULT_LOCAL_TMP)
         return {"changed": False, "commands": [], "results": [], **planned}
 
     def _state(self, cluster: str, task_vars: dict[str, Any]) -> dict[str, Any]:

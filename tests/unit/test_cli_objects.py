@@ -213,7 +213,7 @@ def test_everything_but_nodes_is_sorted_as_the_api_server_does(there: Any) -> No
             'pods "a" not found in namespace default. See what is there with ./lab get pods -A\ns',
         ),
         (["pod/a", "b"], {}, "get pod/a b: 'b' is not KIND/NAME, as all others have to be then"),
-        (["svc,secrets"], {}, "get: 'secrets' is not a kind that podlab shows"),
+        (["svc,ingresses"], {}, "get: 'ingresses' is not a kind that podlab shows"),
         (["pods", "cor-k8s"], {}, 'pods "cor-k8s" not found in namespace default. Did you mean core-k8s? See what is '),
         (["pods", "practice"], {}, ". Did you mean practice-2tmpn? See what is there with ./lab get pods -A"),
         (

@@ -95,7 +95,7 @@ def test_precedence_and_place():
         *[("HOSTNAME", "mine", "pod"), ("A", "1", "pod"), ("A", "2", "pod")],
         *[("A", "service", "service"), ("B", "service", "service")],
     )
-    assert env.container_env(box, {}) == [
+    assert env.whole(box, env.kubelet_env(box, {})) == [
         ("PATH", "/bin"),
         ("HOSTNAME", "mine"),
         ("LANG", "C"),
@@ -113,22 +113,22 @@ def test_values_see_earlier_entries_and_services_but_not_the_image():
         ("SVC", "s", "service"),
         command=("$(IMG)", "$(TWO)", "$$(TWO)"),
     )
-    known = dict(env.container_env(box, {}))
+    known = dict(env.whole(box, env.kubelet_env(box, {})))
     assert known["ONE"] == "s-$(IMG)-$(TWO)"
     assert known["TWO"] == "s-$(IMG)-$(TWO)"
     assert known["RAW"] == "$(ONE)"
-    assert env.container_argv(box, {}) == ["$(IMG)", "s-$(IMG)-$(TWO)", "$(TWO)"]
+    assert env.argv(box, env.kubelet_env(box, {})) == ["$(IMG)", "s-$(IMG)-$(TWO)", "$(TWO)"]
 
 
 def test_own_value_shadows_a_service_variable():
     box = container(("SVC", "own", "pod"), ("X", "$(SVC)", "pod"), ("SVC", "s", "service"))
-    assert env.container_env(box, {}) == [("SVC", "own"), ("X", "own")]
+    assert env.whole(box, env.kubelet_env(box, {})) == [("SVC", "own"), ("X", "own")]
 
 
 def test_fields_known_at_start():
     box = {"env": [{"name": "IP", "field": "status.podIP", "source": "field"}], "command": ["$(IP)"]}
-    assert env.container_env(box, {"status.podIP": "10.244.1.2"}) == [("IP", "10.244.1.2")]
-    assert env.container_argv(box, {"status.podIP": "10.244.1.2"}) == ["10.244.1.2"]
+    assert env.whole(box, env.kubelet_env(box, {"status.podIP": "10.244.1.2"})) == [("IP", "10.244.1.2")]
+    assert env.argv(box, env.kubelet_env(box, {"status.podIP": "10.244.1.2"})) == ["10.244.1.2"]
 
 
 def test_image_entries_add_a_path_only_when_the_image_has_none():

@@ -150,7 +150,7 @@ def test_short_names(word, name):
 
 
 def test_unknown_word():
-    assert find("configmap") is None
+    assert find("cronjob") is None
 
 
 # ---- the table of supported fields names only fields that exist ----

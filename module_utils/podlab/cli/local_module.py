@@ -24,6 +24,7 @@ from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
 
 from ..linux import syscalls
+from . import handover
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILE = "legacy"
@@ -39,10 +40,10 @@ class ActionModule(ActionBase):
         """The module's result."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
+        args = handover.taken(self._task.args)
         if self._connection.transport != "local" or self._task.become or self._task.async_val:
-            there: dict[str, Any] = self._execute_module(task_vars=variables)
+            there: dict[str, Any] = self._execute_module(module_args=args, task_vars=variables)
             return there
-        args = dict(self._task.args)
         self._update_module_args(self._task.action, args, variables)
         encoder = get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE)
         data = json.dumps({"ANSIBLE_MODULE_ARGS": args}, cls=encoder).encode()

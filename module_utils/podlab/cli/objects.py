@@ -30,6 +30,8 @@ KINDS = {
     "daemonsets": ("daemonsets", "daemonset", "ds", "daemonsets.apps"),
     "statefulsets": ("statefulsets", "statefulset", "sts", "statefulsets.apps"),
     "jobs": ("jobs", "job", "jobs.batch"),
+    "configmaps": ("configmaps", "configmap", "cm"),
+    "secrets": ("secrets", "secret"),
     "namespaces": ("namespaces", "namespace", "ns"),
 }
 SINGULAR = {
@@ -43,6 +45,8 @@ SINGULAR = {
     "daemonsets": "daemonset.apps",
     "statefulsets": "statefulset.apps",
     "jobs": "job.batch",
+    "configmaps": "configmap",
+    "secrets": "secret",
     "namespaces": "namespace",
 }
 
@@ -225,6 +229,15 @@ def _applied(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**thing, "metadata": {**thing["metadata"], "creationTimestamp": entry.get("created")}}
 
 
+def _stored(kind: str) -> Callable[[Mapping[str, Any]], list[dict[str, Any]]]:
+    """Reader of the lab's objects of a kind that nobody does anything to."""
+
+    def read(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [_applied(entry) for entry in state["objects"]["objects"] if entry["object"]["kind"] == kind]
+
+    return read
+
+
 def namespaces(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     """v1 Namespaces: those that every cluster has, as old as its first node, and the lab's own."""
     born = min((node["metadata"].get("creationTimestamp") or "~" for node in nodes(state)), default="~")
@@ -248,6 +261,8 @@ READERS = {
     "endpoints": endpoints,
     "endpointslices": endpoint_slices,
     **{f"{kind.lower()}s": _workloads(kind) for kind in WORKLOADS},
+    "configmaps": _stored("ConfigMap"),
+    "secrets": _stored("Secret"),
     "namespaces": namespaces,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import names, pod_checks, service_rules, slice_rules
+from . import configs, names, pod_checks, service_rules, slice_rules
 from .field_checks import at_least, labels, one_of
 from .kinds import KINDS
 from .schema import Finding, Path, show
@@ -26,6 +26,8 @@ def check(thing: Mapping[str, Any]) -> Iterator[Finding]:
         yield from service_rules.check(thing)
     elif kind.name == "EndpointSlice":
         yield from slice_rules.check(thing)
+    elif kind.name in configs.KINDS:
+        yield from configs.check(thing)
     elif kind.template is not None and "spec" not in thing:
         yield Finding(("spec",), "is required and missing")
     elif kind.name == "Pod":

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import capabilities, field_checks, names, probe_checks, qos, quantity
+from . import capabilities, env_checks, field_checks, names, probe_checks, qos, quantity
 from .schema import Finding, Path, show, walk
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _PROPAGATIONS = ("None", "HostToContainer", "Bidirectional")
-_FIELDS = (
-    *("metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName"),
-    *("status.hostIP", "status.hostIPs", "status.podIP", "status.podIPs"),
-)
-_KEYED_FIELD = re.compile(r"metadata\.(labels|annotations)\['([^'\]]+)'\]")
 # A volume there would let the pod forge what the runtime reads and writes below /proc.
 _OWN_MOUNTS = ("/proc", "/sys")
 
@@ -33,8 +27,7 @@ def container(thing: Mapping[str, Any], volumes: Sequence[Any], path: Path) -> I
         for where, value in walk(thing.get(key), (*path, key)):
             if isinstance(value, str) and "\0" in value:
                 yield Finding(where, "must not contain a NUL character, which no process can be given")
-    for index, entry in enumerate(thing.get("env") or []):
-        yield from _env(entry, (*path, "env", index))
+    yield from env_checks.env(thing, path)
     yield from _ports(thing.get("ports") or [], (*path, "ports"))
     yield from probe_checks.probes(thing, path)
     yield from _resources(thing.get("resources") or {}, (*path, "resources"))
@@ -50,30 +43,6 @@ def _image(thing: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     fault = names.image_fault(image)
     if fault:
         yield Finding((*path, "image"), f"{fault}; it is {show(image)}")
-
-
-def _env(entry: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    if "name" in entry:
-        fault = names.env_name_fault(entry["name"])
-        if fault:
-            yield Finding((*path, "name"), f"{fault}; it is {show(entry['name'])}")
-    source = entry.get("valueFrom")
-    if source is None:
-        return
-    if entry.get("value"):
-        yield Finding(path, "must have value or valueFrom, not both")
-    field = (source.get("fieldRef") or {}).get("fieldPath")
-    if field is None:
-        if not source:
-            yield Finding((*path, "valueFrom"), "must say where the value comes from", "Add fieldRef: {fieldPath: ...}")
-        return
-    keyed = _KEYED_FIELD.fullmatch(field)
-    if keyed is None and field not in _FIELDS:
-        known = ", ".join((*_FIELDS, "metadata.labels['KEY']", "metadata.annotations['KEY']"))
-        yield Finding((*path, "valueFrom", "fieldRef", "fieldPath"), f"must be one of {known}, not {show(field)}")
-    if keyed is not None and names.key_fault(keyed.group(2).lower()):
-        fault = names.key_fault(keyed.group(2).lower())
-        yield Finding((*path, "valueFrom", "fieldRef", "fieldPath"), f"the key {fault}; it is {show(keyed.group(2))}")
 
 
 def _ports(ports: Sequence[Mapping[str, Any]], path: Path) -> Iterator[Finding]:

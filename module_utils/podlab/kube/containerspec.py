@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import capabilities, env, fieldrefs, probespec, qos, volumespec
+from . import capabilities, env, envspec, probespec, qos, volumespec
 
 if TYPE_CHECKING:
     from .cluster import Node
@@ -17,7 +17,7 @@ class Surroundings(NamedTuple):
     """What the containers of a pod have in common.
 
     pod: the complete Pod object. quality: its QoS class. hostname: the pod's. service_vars: its Service variables.
-    images: see podspec.runtime_config(). node_memory: bytes.
+    images: see podspec.runtime_config(). node_memory: bytes. node_cpus: how many.
     """
 
     pod: Mapping[str, Any]
@@ -27,6 +27,7 @@ class Surroundings(NamedTuple):
     service_vars: list[dict[str, str]]
     images: Mapping[str, Mapping[str, Any]]
     node_memory: int
+    node_cpus: int = 1
 
 
 def container(container: Mapping[str, Any], around: Surroundings) -> dict[str, Any]:
@@ -44,7 +45,9 @@ def container(container: Mapping[str, Any], around: Surroundings) -> dict[str, A
         "command": _command(container, config),
         "env": [
             *env.image_entries(config.get("Env") or [], around.hostname),
-            *(_env_entry(entry, pod, around.node) for entry in container.get("env") or []),
+            *envspec.entries(
+                container, pod, around.node, envspec.Capacity(around.node_cpus * 1000, around.node_memory)
+            ),
             *around.service_vars,
         ],
         "cwd": container.get("workingDir") or config.get("WorkingDir") or "/",
@@ -74,16 +77,6 @@ def _command(container: Mapping[str, Any], config: Mapping[str, Any]) -> list[st
 
 def _literal(words: Iterable[str]) -> list[str]:
     return [word.replace("$", "$$") for word in words]
-
-
-def _env_entry(entry: Mapping[str, Any], pod: Mapping[str, Any], node: Node) -> dict[str, str]:
-    source = entry.get("valueFrom")
-    if not source:
-        return {"name": entry["name"], "value": entry.get("value") or "", "source": "pod"}
-    field = source["fieldRef"]["fieldPath"]
-    if field in fieldrefs.LATE:
-        return {"name": entry["name"], "field": field, "source": "field"}
-    return {"name": entry["name"], "value": fieldrefs.value(field, pod, node), "source": "field"}
 
 
 def _user(context: Mapping[str, Any], config: Mapping[str, Any], groups: list[int]) -> dict[str, Any]:

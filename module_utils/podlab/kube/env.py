@@ -5,13 +5,18 @@ expansion; containerd's buildLinuxSpec. The pod supervisor imports this file, he
 
 An entry of a configuration's `env` is {"name", "value", "source"} or {"name", "field", "source"}. The sources:
 "image" (default PATH, HOSTNAME and the image's Env; never expanded, never seen by $(VAR)), "pod" (the manifest's env;
-expanded), "field" (a value of the downward API; not expanded), "service" (Service variables).
+expanded), "field" (a value of the downward API; not expanded), "service" (Service variables). Of ConfigMaps and Secrets
+there are {"source": "from", "object", "prefix", "optional"}, all of one, and {"source": "key", "name", "object", "key",
+"namespace", "optional"}; their values, which are not expanded either, are in what sources.py makes.
 """
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from ..errors import PodlabError
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -41,27 +46,29 @@ def expand(text: str, mapping: Mapping[str, str]) -> str:
     return "".join(out)
 
 
-def container_env(container: Mapping[str, Any], facts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The final environment of a container at its start.
+def whole(container: Mapping[str, Any], added: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The final environment of a container.
 
-    container: an entry of the configuration's `containers`.
-    facts: values of the fields that are known only now ("status.podIP", "status.podIPs").
+    container: an entry of the configuration's `containers`. added: what kubelet_env() gave.
     A name that comes again keeps its place and takes the new value, as the runtime does it.
     """
-    final: dict[str, str] = {}
-    final.update(_image_env(container))
-    final.update(kubelet_env(container, facts))
-    return list(final.items())
+    return list({**_image_env(container), **added}.items())
 
 
-def container_argv(container: Mapping[str, Any], facts: Mapping[str, str]) -> list[str]:
+def argv(container: Mapping[str, Any], added: Mapping[str, str]) -> list[str]:
     """The final argv of a container: $(VAR) of its `command` expanded by the pod's env and Service variables only."""
-    known = kubelet_env(container, facts)
-    return [expand(word, known) for word in container["command"]]
+    return [expand(word, added) for word in container["command"]]
 
 
-def kubelet_env(container: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, str]:
-    """What kubelet adds to the image's environment, the manifest's env, then Service variables not yet set."""
+def kubelet_env(
+    container: Mapping[str, Any], facts: Mapping[str, str], objects: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """What kubelet adds to the image's environment: envFrom, then env, then Service variables not yet set.
+
+    facts: values of the fields that are known only now ("status.podIP", "status.podIPs").
+    objects: the ConfigMaps and Secrets that there are (sources.of_pod).
+    Raises PodlabError with the reason CreateContainerConfigError when one is missing that is not optional.
+    """
     services = {entry["name"]: entry["value"] for entry in container["env"] if entry["source"] == "service"}
     own: dict[str, str] = {}
     for entry in container["env"]:
@@ -69,9 +76,43 @@ def kubelet_env(container: Mapping[str, Any], facts: Mapping[str, str]) -> dict[
             own[entry["name"]] = expand(entry["value"], {**services, **own})
         elif entry["source"] == "field":
             own[entry["name"]] = entry["value"] if "value" in entry else facts[entry["field"]]
+        elif entry["source"] == "from":
+            values = _values(entry, objects or {})
+            own.update({entry["prefix"] + key: _text(entry, values[key]) for key in sorted(values)})
+        elif entry["source"] == "key":
+            own.update(_one_key(entry, objects or {}))
     for name, value in services.items():
         own.setdefault(name, value)
     return own
+
+
+def _values(entry: Mapping[str, Any], objects: Mapping[str, Any]) -> Mapping[str, str]:
+    """The data of the object that an entry names; nothing when it is missing and may be."""
+    found = objects.get(entry["object"])
+    if found is None and not entry["optional"]:
+        kind, _, name = entry["object"].partition("/")
+        raise PodlabError(f'{kind.lower()} "{name}" not found', reason="CreateContainerConfigError")
+    data: Mapping[str, str] = (found or {}).get("data") or {}
+    return data
+
+
+def _one_key(entry: Mapping[str, Any], objects: Mapping[str, Any]) -> dict[str, str]:
+    """The variable of one key; none when that may be missing."""
+    values = _values(entry, objects)
+    if entry["key"] in values:
+        return {entry["name"]: _text(entry, values[entry["key"]])}
+    if not entry["optional"]:
+        kind, _, name = entry["object"].partition("/")
+        text = f"couldn't find key {entry['key']} in {kind} {entry['namespace']}/{name}"
+        raise PodlabError(text, reason="CreateContainerConfigError")
+    return {}
+
+
+def _text(entry: Mapping[str, Any], value: str) -> str:
+    """A Secret's values are base64 of any bytes; an environment takes them as they are."""
+    if entry["object"].startswith("Secret/"):
+        return binascii.a2b_base64(value).decode("utf-8", "surrogateescape")
+    return value
 
 
 def _image_env(container: Mapping[str, Any]) -> dict[str, str]:

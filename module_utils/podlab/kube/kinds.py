@@ -32,6 +32,8 @@ _ALL = (
         *("EndpointSlice", "discovery.k8s.io/v1", "io.k8s.api.discovery.v1.EndpointSlice"),
         ("endpointslice", "endpointslices", "endpointslices.discovery.k8s.io"),
     ),
+    Kind("ConfigMap", "v1", f"{_CORE}.ConfigMap", ("configmap", "configmaps", "cm")),
+    Kind("Secret", "v1", f"{_CORE}.Secret", ("secret", "secrets")),
     Kind("Pod", "v1", f"{_CORE}.Pod", ("pod", "pods", "po"), ()),
     Kind(
         *("Deployment", "apps/v1", f"{_APPS}.Deployment", ("deployment", "deployments", "deploy"), _IN_TEMPLATE),

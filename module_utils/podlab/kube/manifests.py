@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import PodlabError, Problem
-from . import checks, node_ports, schema, service_rules, supported
+from . import checks, configs, node_ports, schema, service_rules, supported
 from .kinds import KINDS
 from .schema import Finding, Path
 from .services import REMEDY, clashes, full_name
@@ -125,7 +125,7 @@ def _checked(manifest: Manifest, definitions: Mapping[str, Any], problems: list[
         return
     kind = KINDS[manifest.object["kind"]]
     result = schema.check(_written(manifest.object), kind.schema, definitions)
-    findings = list(result.findings)
+    findings = [configs.redacted(each) if kind.name == "Secret" else each for each in result.findings]
     seen = {finding.path for finding in findings}
     later = [*supported.unsupported(result.object), *checks.check(result.object)]
     findings += [finding for finding in later if finding.path not in seen]
@@ -139,7 +139,15 @@ def _checked(manifest: Manifest, definitions: Mapping[str, Any], problems: list[
         return
     if kind.namespaced:
         metadata["namespace"] = metadata.get("namespace") or "default"
-    yield manifest._replace(object={**thing, "metadata": metadata})
+    yield manifest._replace(object=_kept({**thing, "metadata": metadata}))
+
+
+def _kept(thing: dict[str, Any]) -> dict[str, Any]:
+    """The object in the form in which it is kept and compared; one at fault, which nobody keeps, as it is."""
+    try:
+        return configs.normal(thing) if thing["kind"] in configs.KINDS else thing
+    except (AttributeError, TypeError):
+        return thing
 
 
 def _written(thing: Mapping[str, Any]) -> dict[str, Any]:

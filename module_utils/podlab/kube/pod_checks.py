@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import container_checks, names, namespace_checks
+from . import container_checks, env_checks, names, namespace_checks
 from .field_checks import absolute, at_least, ids, labels, named, one_of, size, unique
 from .schema import Finding, Path, show
 
@@ -45,6 +45,7 @@ def pod_spec(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     for index, volume in enumerate(volumes):
         yield from _volume(volume, (*path, "volumes", index))
     yield from unique(containers, "name", "container", (*path, "containers"))
+    yield from env_checks.containers_named(spec, path)
     known = [volume.get("name") for volume in volumes]
     for index, container in enumerate(containers):
         yield from container_checks.container(container, known, (*path, "containers", index))

@@ -16,11 +16,13 @@ class Machine(NamedTuple):
     """What a pod's configuration takes from the machine it will run on.
 
     memory: bytes of RAM (MemTotal). resolv_conf: text of the node's /etc/resolv.conf. mtu: of the node's eth0.
+    cpus: how many.
     """
 
     memory: int
     resolv_conf: str
     mtu: int = 1500
+    cpus: int = 1
 
 
 def runtime_config(
@@ -44,7 +46,9 @@ def runtime_config(
     names = hostnames.host_name(metadata, spec, cluster.dns_domain, node.name)
     host_network = bool(spec.get("hostNetwork"))
     service_vars = env.service_entries(services, metadata["namespace"], spec.get("enableServiceLinks", True))
-    around = containerspec.Surroundings(pod, node, quality, names.kernel, service_vars, images, machine.memory)
+    around = containerspec.Surroundings(
+        pod, node, quality, names.kernel, service_vars, images, machine.memory, machine.cpus
+    )
     return {
         "cluster": cluster.name,
         "node": node.name,

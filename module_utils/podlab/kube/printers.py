@@ -225,6 +225,10 @@ def _duration(job: Mapping[str, Any], now: float) -> str:
     return age((epoch(end) if end else now) - epoch(begin)) if begin else ""
 
 
+def _data_count(item: Mapping[str, Any], now: float) -> str:
+    return str(len(item.get("data") or {}) + len(item.get("binaryData") or {}))
+
+
 _CONTAINERS = (Column("CONTAINERS", _template("name"), wide=True), Column("IMAGES", _template("image"), wide=True))
 _SELECTOR = Column("SELECTOR", _label_selector, wide=True)
 
@@ -318,6 +322,17 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("AGE", since),
         *_CONTAINERS,
         _SELECTOR,
+    ),
+    "configmaps": (
+        Column("NAME", _name),
+        Column("DATA", _data_count),
+        Column("AGE", since),
+    ),
+    "secrets": (
+        Column("NAME", _name),
+        Column("TYPE", lambda secret, now: str(secret.get("type", "Opaque"))),
+        Column("DATA", _data_count),
+        Column("AGE", since),
     ),
     "namespaces": (
         Column("NAME", _name),

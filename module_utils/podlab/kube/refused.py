@@ -62,6 +62,9 @@ REASONS: dict[str, Reason] = {
     "topologySpreadConstraints": Reason("the pods of a workload spread over the nodes that fit anyway"),
     # -- containers
     "resizePolicy": Reason("a running container keeps its resources", "Change resources: the pod is made anew"),
+    "fileKeyRef": Reason(
+        "the environment comes from manifests, not from files that containers write", "Use configMapKeyRef"
+    ),
     "volumeDevices": Reason("there are no volumes that are block devices", "Use hostPath with type BlockDevice"),
     # -- security
     "appArmorProfile": Reason("podlab loads no AppArmor profiles"),

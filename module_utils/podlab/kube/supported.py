@@ -59,6 +59,15 @@ _PROBE = {
     "terminationGracePeriodSeconds": YES,
 }
 
+_RESOURCE_FIELD = {"containerName": YES, "resource": YES, "divisor": YES}
+_KEY = {"name": YES, "key": YES, "optional": YES}
+_VALUE_FROM = {
+    "fieldRef": {"fieldPath": YES, "apiVersion": only("v1")},
+    "resourceFieldRef": _RESOURCE_FIELD,
+    "configMapKeyRef": _KEY,
+    "secretKeyRef": _KEY,
+}
+
 _CONTAINER = {
     "name": YES,
     "image": YES,
@@ -66,7 +75,14 @@ _CONTAINER = {
     "command": YES,
     "args": YES,
     "workingDir": YES,
-    "env": [{"name": YES, "value": YES, "valueFrom": {"fieldRef": {"fieldPath": YES, "apiVersion": only("v1")}}}],
+    "env": [{"name": YES, "value": YES, "valueFrom": _VALUE_FROM}],
+    "envFrom": [
+        {
+            "prefix": YES,
+            "configMapRef": {"name": YES, "optional": YES},
+            "secretRef": {"name": YES, "optional": YES},
+        }
+    ],
     "ports": [{"containerPort": YES, "name": YES, "protocol": YES, "hostPort": only(0)}],
     "readinessProbe": _PROBE,
     "livenessProbe": _PROBE,
@@ -226,6 +242,8 @@ FIELDS: Mapping[str, Any] = {
         ],
         "ports": [{"name": YES, "port": YES, "protocol": YES, "appProtocol": YES}],
     },
+    "ConfigMap": {"data": YES, "binaryData": YES, "immutable": YES},
+    "Secret": {"data": YES, "stringData": YES, "type": YES, "immutable": YES},
 }
 
 # Kubernetes ignores what a manifest says of these, so podlab does as well; but see service_rules.ingress.

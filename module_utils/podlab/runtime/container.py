@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import PodlabError
-from ..kube import env as kube_env
+from ..kube import env
 from ..linux import cgroup, syscalls
-from . import containerroot, enter
+from . import containerenv, containerroot, enter
 from .digest import hexdigest
 from .starter import Starter
 
@@ -77,8 +77,8 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
         config, container, run, hierarchies.directories(path) if hierarchies.v1 else []
     )
     facts = {"status.podIP": address, "status.podIPs": address}
-    argv = kube_env.container_argv(container, facts)
-    environment = kube_env.container_env(container, facts)
+    added = containerenv.started(config, container, facts)
+    argv, environment = env.argv(container, added), env.whole(container, added)
     joined = [(os.open(f"/proc/{pause}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), flag) for name, flag in JOIN]
 
     def body() -> NoReturn:

@@ -16,8 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ..errors import PodlabError
-from ..kube import env as kube_env
-from . import command, entry, paths
+from . import command, containerenv, entry, paths
 from . import container as capsule
 from .files import read_json
 
@@ -42,7 +41,7 @@ def exec_in(
         raise PodlabError(f"container {container['name']} of pod {config['name']} is not running. See: ./lab get pods")
     run = next(entry["restartCount"] for entry in status["containerStatuses"] if entry["name"] == container["name"])
     facts = {"status.podIP": status.get("podIP", ""), "status.podIPs": status.get("podIP", "")}
-    environment = kube_env.container_env(container, facts)
+    environment = containerenv.pairs(config, container, facts)
     if terminal:
         environment.append(("TERM", os.environ.get("TERM", "xterm")))
     path = f"{config['cgroup_parent']}/{capsule.container_id(uid, container['name'], run)}"

@@ -40,19 +40,20 @@ class Loop:
         """Call no action that is waiting for its time."""
         self._timers.clear()
 
-    def on_term(self, handler: Callable[[], None]) -> None:
-        """Call handler for every SIGTERM, and let a terminal's signals pass."""
+    def on_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
+        """Call a handler for every signal that has one, and let a terminal's pass."""
         read, write = os.pipe()
         os.set_blocking(read, False)
         os.set_blocking(write, False)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        for ignored in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(ignored, signal.SIG_IGN)
+        for number in handlers:
+            signal.signal(number, lambda *_: None)
 
         def asked() -> None:
-            os.read(read, 64)
-            handler()
+            for number in set(os.read(read, 64)):
+                handlers[number]()
 
         self.watch(read, asked)
 

@@ -33,6 +33,11 @@ def objects_file(cluster: str) -> str:
     return f"{cluster_dir(cluster)}/objects.json"
 
 
+def secrets_file(cluster: str) -> str:
+    """The data of the manifests' Secrets, apart from what is shown."""
+    return f"{cluster_dir(cluster)}/secrets.json"
+
+
 def services_file(cluster: str) -> str:
     """Services and EndpointSlices as programmed on the nodes."""
     return f"{cluster_dir(cluster)}/services.json"
@@ -100,6 +105,11 @@ def pods_dir(cluster: str) -> str:
 def pod_dir(cluster: str, uid: str) -> str:
     """State of one pod: pod.json, config.json, status.json, the sandbox's files, the control socket."""
     return f"{pods_dir(cluster)}/{uid}"
+
+
+def sources_file(cluster: str, uid: str) -> str:
+    """The ConfigMaps, Secrets and metadata that a pod's environment and volumes are made of."""
+    return f"{pod_dir(cluster, uid)}/sources.json"
 
 
 def data_dir(cluster: str) -> str:

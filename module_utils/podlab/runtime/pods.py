@@ -22,13 +22,16 @@ from .pause import pause_command
 def start(pods: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], timeout: float) -> dict[str, str]:
     """Start pods, each (Pod object, runtime config); return uid -> what went wrong ("" when nothing did).
 
+    The key `sources` of a config (kube.sources) becomes a file of its own: a supervisor does not keep it in memory.
     timeout: seconds until every container of every pod has been started or has failed to.
     Raises PodlabError when a node is not running or the time is over.
     """
     by_node: dict[str, list[Mapping[str, Any]]] = {}
-    for pod, config in pods:
+    for pod, whole in pods:
+        config = {key: value for key, value in whole.items() if key != "sources"}
         directory = paths.pod_dir(config["cluster"], config["uid"])
         os.makedirs(directory, 0o700, exist_ok=True)
+        write_json(paths.sources_file(config["cluster"], config["uid"]), whole.get("sources") or {})
         write_json(f"{directory}/config.json", config)
         write_json(f"{directory}/pod.json", pod)
         by_node.setdefault(config["node"], []).append(config)
@@ -93,6 +96,13 @@ def _deletion(directory: str, grace: int | None) -> dict[str, Any]:
         grace = limit if grace is None else min(limit, grace)
     when = before.get("deletionTimestamp") or timestamp()
     return {"deletionTimestamp": when, **({} if grace is None else {"grace": grace})}
+
+
+def update(cluster: str, uid: str, sources: Mapping[str, Any]) -> None:
+    """Give a pod's supervisor new content of ConfigMaps, Secrets and metadata. It takes it to the volumes at once."""
+    write_json(paths.sources_file(cluster, uid), sources)
+    record = read_json(f"{paths.pod_dir(cluster, uid)}/supervisor.json", {"pid": 0, "start": 0})
+    process.kill(record["pid"], record["start"], signal.SIGHUP)
 
 
 def await_ends(fds: Iterable[int], timeout: float) -> None:

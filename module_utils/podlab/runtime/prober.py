@@ -7,10 +7,9 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from ..kube import env as kube_env
 from ..kube import probes
 from ..linux import process
-from . import command, probe
+from . import command, containerenv, probe
 from .loop import Loop
 from .run import Run
 
@@ -105,7 +104,7 @@ class Prober:
 
     def _target(self, run: Run) -> command.Target:
         address = self._owner.address()
-        environment = kube_env.container_env(run.config, {"status.podIP": address, "status.podIPs": address})
+        environment = containerenv.pairs(self._config, run.config, {"status.podIP": address, "status.podIPs": address})
         return command.Target(run.config, f"{self._config['cgroup_parent']}/{run.id}", run.pid, environment)
 
     def _ended(self, attempt: probe.Attempt, run: Run, kind: str, identity: str) -> None:

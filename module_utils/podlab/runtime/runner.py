@@ -53,6 +53,11 @@ class Runner:
             run.log.close()
             run.log = None
 
+    def retract(self, run: Run) -> None:
+        """Of a run that has begun nothing was created: it does not count as a restart."""
+        if run.last_state:
+            run.restart_count -= 1
+
     def attempt(self, run: Run, made: Mapping[str, Any], pipes: Pipes, starter: Starter) -> dict[str, Any]:
         """In a starter: one container, or why not. One that cannot start does not keep the others from it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ..kube import configs
 from ..kube.cluster import Cluster
 from ..linux import process
 from . import paths, watcher
@@ -32,9 +33,15 @@ def read_state(cluster: str) -> dict[str, Any]:
         "nodes": read_nodes(cluster),
         "pods": read_pods(cluster),
         "services": read_json(paths.services_file(cluster), {"services": [], "endpointslices": []}),
-        "objects": read_json(paths.objects_file(cluster), {"objects": []}),
+        "objects": read_objects(cluster),
         "watcher": watcher.read(cluster),
     }
+
+
+def read_objects(cluster: str) -> dict[str, Any]:
+    """The store: the objects as applied, Secrets with their data."""
+    store = read_json(paths.objects_file(cluster), {"objects": []})
+    return configs.join(store, read_json(paths.secrets_file(cluster), {}))
 
 
 def read_cluster(name: str) -> Cluster | None:

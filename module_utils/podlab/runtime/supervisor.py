@@ -27,6 +27,9 @@ from .runner import Runner
 from .starter import Failed, Starter, borrow
 
 SANDBOX_RETRY = 10.0
+CONFIG_ERROR = "CreateContainerConfigError"
+# The kubelet's back-off after a sync that failed.
+CONFIG_RETRY = 10.0
 SUPERVISOR_OOM_SCORE = -999
 # Loaded now: a supervisor outlives the files that it was started from.
 PRELOADED = (cgroup_end, cgroup_read)
@@ -59,7 +62,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Live until the pod is deleted or has finished."""
-        self.pod.loop.on_term(self._asked)
+        self.pod.loop.on_signals({signal.SIGTERM: self._asked, signal.SIGHUP: self._renewed})
         self._sync()
         while not self.pod.ended:
             self.reporter.write()
@@ -74,12 +77,30 @@ class Supervisor:
         self.pod.touch()
         self.ending.delete()
 
+    def _renewed(self) -> None:
+        """sources.json is new: the volumes follow, and what waited for it is tried again."""
+        pod = self.pod
+        if pod.deletion or pod.ended:
+            return
+        pod.touch()
+        if pod.sandbox is None:
+            self._sync()
+            return
+        try:
+            borrow(lambda _: volumes.refresh(pod.config))
+        except Failed:
+            # As the kubelet: what a volume of a running pod cannot become, it does not become.
+            pass
+        for run in pod.runs:
+            if run.state.get("waiting", {}).get("reason") == CONFIG_ERROR:
+                self._start(run)
+
     # -- sandbox ----------------------------------------------------------------------------------------------------
 
     def _sync(self) -> None:
         """Bring the pod to what it should be: a sandbox, then every container that is due."""
         pod = self.pod
-        if pod.deletion:
+        if pod.deletion or pod.sandbox:
             return
         due = [run for run in pod.runs if run.restarts]
         pipes = {run.name: self.runner.begin(run) for run in due}
@@ -97,7 +118,8 @@ class Supervisor:
         except Failed as error:
             for run in due:
                 self.runner.abandon(run, pipes[run.name])
-                run.state = {"waiting": {"reason": "ContainerCreating", "message": f"FailedCreatePodSandBox: {error}"}}
+                text = str(error) if error.details["reason"] == "FailedMount" else f"FailedCreatePodSandBox: {error}"
+                run.state = {"waiting": {"reason": "ContainerCreating", "message": text}}
             pod.at(SANDBOX_RETRY, self._sync)
             return
         pidfd = syscalls.pidfd_open(made["pid"])
@@ -159,6 +181,9 @@ class Supervisor:
     def _ended(self, run: Run, code: int, reason: str, text: str) -> None:
         """Record the end of a run, then wait for the next one or be done."""
         pod = self.pod
+        if reason == CONFIG_ERROR and not pod.deletion:
+            self._await_config(run, text)
+            return
         run.state = podstatus.terminated(code, reason, run.started_at, timestamp(), run.id, text)
         policy = pod.config["restart_policy"]
         run.restarts = not pod.deletion and (restarts(policy, code) or (run.condemned and policy != "Never"))
@@ -166,6 +191,18 @@ class Supervisor:
             self._back_off(run)
         elif not any(other.pid or other.restarts for other in pod.runs):
             self._finish()
+
+    def _await_config(self, run: Run, text: str) -> None:
+        """Nothing was created: it is no run that counts, and it is tried again with the next sync."""
+        self.runner.retract(run)
+        run.state = {"waiting": {"reason": CONFIG_ERROR, "message": text}}
+        began = run.began
+
+        def again() -> None:
+            if run.began == began:
+                self._start(run)
+
+        self.pod.at(CONFIG_RETRY, again)
 
     def _back_off(self, run: Run) -> None:
         config = self.pod.config

@@ -62,3 +62,7 @@ def path_of(config: Mapping[str, Any], name: str) -> str:
     if volume["kind"] == "hostPath":
         return str(volume["path"])
     return f"{paths.pod_data_dir(config['cluster'], config['uid'])}/volumes/{name}"
+
+
+def refresh(config: Mapping[str, Any]) -> None:
+    """Bring the pod's volumes to what sources.json says now."""
