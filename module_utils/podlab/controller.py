@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from .errors import PodlabError, Problem, refuse
 from .kube import cluster as clusters
-from .kube import configs, gateway, manifests, objects, plan, schema, topology
+from .kube import configs, gateway, manifests, objects, plan, schema, topology, workloads
 from .kube.cluster import Cluster
 from .kube.kind_types import Config
 from .kube.manifests import Manifest, Read, Source
@@ -45,7 +45,7 @@ def read_manifests(paths: Iterable[str]) -> Read:
 def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict[str, Any]:
     """Everything the rest of the playbook needs, plain data.
 
-    state: what is there, as runtime.state.read_state gives it (keys cluster, objects and pods are used).
+    state: what is there, as runtime.state.read_state gives it (keys cluster, objects, pods and jobs are used).
     Keys of the result: objects (the new store, without the data of Secrets), secrets (that data, sealed), config_maps,
     pods, services, endpoint_slices (complete objects; slices that somebody wrote), images, image_users, topology
     (options of podlab_topology), gateway (whether podlab_gateway has anything to do), said (what apply and delete do, a
@@ -67,7 +67,8 @@ def plan_lab(cluster: Cluster, state: Mapping[str, Any], change: Change) -> dict
     if change.scale:
         store = _scaled(store, change.scale, problems)
     refuse(problems, "The manifests are not valid")
-    made = plan.plan(store, cluster, state.get("pods") or [], _reporter(read))
+    past = workloads.Past(state.get("jobs") or {}, time.time())
+    made = plan.plan(store, cluster, state.get("pods") or [], _reporter(read), past)
     problems += made.problems
     refuse(problems, "The manifests do not fit the cluster")
     stamped = objects.stamp(made.store, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))

@@ -14,7 +14,7 @@ from .kube.podspec import Machine, runtime_config
 from .runtime import narrate, paths, pods
 from .runtime.files import read_json, read_text, write_json
 from .runtime.state import read_pods
-from .step import Item, Step
+from .step import Item, Step, apply
 
 TERMINAL = ("Succeeded", "Failed")
 START_TIMEOUT = 60.0
@@ -71,6 +71,11 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
     return {name for name in {*before, *after} if before.get(name) != after.get(name)}
 
 
+def _write(path: str, data: Any) -> None:
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    write_json(path, data)
+
+
 class Request:
     """The options of podlab_pod. Raises PodlabError for a cluster or pods that are none."""
 
@@ -108,7 +113,21 @@ class Pods:
         wanted = {} if self.request.absent else listed
         unwanted = set(have) - set(wanted) if self.request.exclusive else set(have) & set(listed) - set(wanted)
         items = [self._deletion(have[uid]) for uid in have if uid in unwanted]
-        return items + [self._item(pod, have.get(uid)) for uid, pod in wanted.items()]
+        items += [self._item(pod, have.get(uid)) for uid, pod in wanted.items()]
+        return [*items, *self._launch_items()]
+
+    def _launch_items(self) -> list[Item]:
+        """Of a whole lab: what the watcher needs to start pods of Jobs as this call would."""
+        request, file = self.request, paths.launch_file(self.request.cluster.name)
+        if not request.exclusive or request.absent:
+            return []
+        wanted = {"images": request.images, "max_container_restart_period": request.back_off_cap}
+        before = read_json(file)
+        if wanted == before:
+            return []
+        argv = ("install", "-D", "-m", "600", "/dev/stdin", file)
+        why = "differs" if before else "missing"
+        return [Item("launch", [Step("file.write", file, argv, why, _write, {"path": file, "data": wanted})], {}, {})]
 
     def _deletion(self, entry: Mapping[str, Any]) -> Item:
         pod = entry["pod"]
@@ -185,9 +204,10 @@ class Pods:
         config["sources"] = sources.of_pod(pod, request.objects)
         return config
 
-    def apply(self, _items: Sequence[Item]) -> None:
+    def apply(self, items: Sequence[Item]) -> None:
         """Delete, clear and start. Raises PodlabError naming every pod that could not be started."""
         cluster = self.request.cluster.name
+        apply([step for item in items for step in item.steps if step.kind == "file.write"])
         names = {title(pod) for pod, _ in self.starting.values()}
         awaited, ended, longest = [], [], 0.0
         for uid, entry in self.deleting.items():

@@ -1,4 +1,4 @@
-"""The lab's watcher: while no command runs, it keeps the nodes' Services at what the lab's pods are.
+"""The lab's watcher: while no command runs, it keeps the nodes' Services at what the lab's pods are, and Jobs going.
 
 One process per lab and machine, in the lab's cgroup, so that it goes with the lab. It sleeps until a pod's status, the
 pods themselves or the wanted Services change (inotify), or a pod's supervisor dies (pidfd), and then runs the very
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
 from .errors import PodlabError
+from .job_watch import JobWatch
 from .kube import proxy_health
 from .kube.proxy_model import SERVICE_NAME_LABEL
 from .linux import cgroup, inotify, netns, process, syscalls
@@ -56,6 +57,7 @@ class Watcher:
         self.supervisors: dict[int, tuple[int, int]] = {}
         self.inotify = inotify.Inotify()
         self.listeners = Listeners(self._watch, self._unwatch, now)
+        self.jobs = JobWatch(cluster, self._watch, self._unwatch, self._soon)
         self.record = {
             "pid": os.getpid(),
             "start": process.start_time(os.getpid()),
@@ -66,6 +68,8 @@ class Watcher:
         }
         self.ended = False
         self.noted = False
+        # Whether the last sync went wrong; what is wrong with Jobs is none of its concern.
+        self.failed = False
         # When the next look at what changed is due, and the next at the rules themselves.
         self.due = self.full_due = self.rest_until = now()
         # Since when something has changed that no sync has seen.
@@ -171,7 +175,7 @@ class Watcher:
         Whatever goes wrong, the next sync may go well, and nobody else would make it.
         """
         began = self.now()
-        full = full or bool(self.record["error"])
+        full = full or self.failed
         self.due = float("inf")
         errors, period = [], SYNC_PERIOD
         try:
@@ -184,14 +188,27 @@ class Watcher:
             errors.append(str(fault) or repr(fault))
         except Exception as fault:
             errors.append(repr(fault))
-        error, now = "; ".join(errors), self.now()
+        again = self._look_at_jobs()
+        now, self.failed = self.now(), bool(errors)
         self.rest_until = now + max(MIN_SYNC_PERIOD, now - began)
         if full:
             self.full_due = float("inf")
-        self.full_due = min(self.full_due, now + (RETRY_SECONDS if error else period))
+        self.full_due = min(self.full_due, now + (RETRY_SECONDS if errors else period))
+        self.due = min(self.due, now + again)
         if self.due < self.rest_until:
             self.due = self.rest_until
-        self._note(error)
+        self.listeners.healthy = not errors
+        self._note("; ".join([*errors, *filter(None, [self.jobs.error])]))
+
+    def _look_at_jobs(self) -> float:
+        """Seconds until the Jobs have to be looked at again, whatever happens before."""
+        if self.ended:
+            return float("inf")
+        try:
+            return self.jobs.look()
+        except Exception as fault:
+            self.jobs.error = f"Jobs: {fault!r}"
+            return RETRY_SECONDS
 
     def _leaves(self, state: Any, asked: Request) -> bool:
         """Leave a change to the command that makes it: new endpoints altogether, lost ones for a while."""
@@ -209,7 +226,6 @@ class Watcher:
         if self.ended or not os.path.isdir(paths.cluster_dir(self.cluster)):
             self.ended = True
             return
-        self.listeners.healthy = not error
         if error != self.record["error"] or not self.record["synced"]:
             self.record.update(error=error, synced=timestamp())
             self.noted = False

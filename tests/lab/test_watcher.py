@@ -258,7 +258,7 @@ def test_killed_watcher_shows_in_status_and_up_brings_it_back(own: Lab) -> None:
     os.kill(record["pid"], signal.SIGKILL)
     waiting.until(lambda: not watcher.read(own.name)["alive"], "the watcher does not end")
     said = own.invoke("status", "--name", own.name).stdout
-    assert "The watcher is not running: Services and DNS do not follow pods. Start it: ./lab up" in said
+    assert "The watcher is not running: Services, DNS and Jobs do not follow pods. Start it: ./lab up" in said
     planned = own.playbook("--check", service_sync_period=SYNC_PERIOD)
     assert re.search(r"changed=1\b", planned.stdout)
     own.playbook(service_sync_period=SYNC_PERIOD)

@@ -267,11 +267,11 @@ def test_status_golden(there: Any, capsys: pytest.CaptureFixture[str]) -> None:
         ({"alive": True, "error": "no nat"}, "\nThe watcher could not sync: no nat\n"),
         (
             {"alive": False},
-            "\nThe watcher is not running: Services and DNS do not follow pods. Start it: ./lab up\n",
+            "\nThe watcher is not running: Services, DNS and Jobs do not follow pods. Start it: ./lab up\n",
         ),
         (
             {"alive": False, "error": "it ended: Boom()"},
-            "\nThe watcher is not running (it ended: Boom()): Services and DNS do not follow pods. "
+            "\nThe watcher is not running (it ended: Boom()): Services, DNS and Jobs do not follow pods. "
             "Start it: ./lab up\n",
         ),
     ],

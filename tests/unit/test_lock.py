@@ -14,6 +14,7 @@ import pytest
 from podlab.errors import PodlabError
 from podlab.linux import process
 from podlab.runtime import lock, paths
+from support import waiting
 
 
 @pytest.fixture(autouse=True)
@@ -159,3 +160,38 @@ def test_of_many_at_once_one_wins() -> None:
     for run in runs:
         run.communicate("end\n", timeout=10)
     assert sorted(said) == ["held"] + ["refused"] * 5
+
+
+def test_what_is_done_between_commands_keeps_them_waiting(podlab_roots: object) -> None:
+    """Nobody is told that the lab is held, but who wants to hold it comes after."""
+    argv = [sys.executable, "-c", HOLD, str(os.getpid())]
+    with lock.alone("kind") as free:
+        assert free
+        later = subprocess.Popen(argv)
+        waiting.until(lambda: f" {later.pid} " in _waiting_for_locks(), "it does not wait")
+        assert not lock.held("kind")
+    # Only now could it go on.
+    assert later.wait() == 0
+
+
+def test_between_commands_nothing_is_done_while_one_runs(podlab_roots: object) -> None:
+    lock.hold("kind", os.getpid())
+    with lock.alone("kind") as free:
+        assert not free
+    assert lock.held("kind")
+    lock.release("kind", os.getpid())
+    with lock.alone("kind") as free:
+        assert free
+    assert not os.path.exists(paths.lock_file("kind"))
+
+
+def _waiting_for_locks() -> str:
+    lines = pathlib.Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return "\n".join(line for line in lines if "->" in line)
+
+
+HOLD = """
+import sys
+from podlab.runtime import lock
+lock.hold("kind", int(sys.argv[1]))
+"""

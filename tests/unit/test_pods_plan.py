@@ -11,7 +11,7 @@ import pytest
 
 from podlab import pod_plan
 from podlab.errors import PodlabError
-from podlab.runtime import narrate, paths
+from podlab.runtime import files, narrate, paths
 from podlab.step import Item
 from support.planned import ALIVE, GONE, cluster, pod, there
 
@@ -21,7 +21,9 @@ GOING = {"deletionTimestamp": "2026-01-01T00:00:00.000000000Z"}
 
 @pytest.fixture(autouse=True)
 def roots(podlab_roots: pathlib.Path) -> None:
-    """State in the test's directory."""
+    """State in the test's directory, where what pods are launched by has been noted."""
+    os.makedirs(paths.cluster_dir("kind"))
+    files.write_json(paths.launch_file("kind"), {"images": {}, "max_container_restart_period": 300})
 
 
 def request(*pods: Any, **options: Any) -> pod_plan.Pods:
@@ -85,6 +87,16 @@ def test_an_unwanted_pod(_case: str, before: dict[str, Any], expected: str) -> N
     }
     assert told(request(pod("other")).items()) == {"pod default/other": ""}
     assert told(request(pod("old"), state="absent").items()) == {"pod default/old": expected}
+
+
+def test_what_pods_are_launched_by_is_noted_for_the_watcher() -> None:
+    """By a call for the whole lab only."""
+    images = {"busybox": {"id": "x", "layers": [], "config": {}}}
+    pods = request(images=images, exclusive=True)
+    assert told(pods.items()) == {"launch": "file.write: differs"}
+    pods.apply(pods.items())
+    assert files.read_json(paths.launch_file("kind"))["images"] == images
+    assert pods.items() == request(images={"other": {}}).items() == []
 
 
 def test_absent_names_only_what_is_there() -> None:

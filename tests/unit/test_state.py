@@ -58,6 +58,7 @@ def test_nothing_is_there() -> None:
         "pods": [],
         "services": {"services": [], "endpointslices": []},
         "objects": {"objects": []},
+        "jobs": {},
         "watcher": {"alive": False},
     }
 

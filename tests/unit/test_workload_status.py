@@ -37,7 +37,8 @@ def pods_of(one: dict[str, Any], *statuses: dict[str, Any]) -> list[dict[str, An
 
 def shown(kind: str, one: dict[str, Any], *statuses: dict[str, Any], wide: bool = False) -> list[str]:
     """The row of the workload in its table, column by column."""
-    made = workload_status.with_status(one, cluster(), pods_of(one, *statuses))
+    past = workloads.Past({}, times.epoch("2026-11-21T11:56:07Z"))
+    made = workload_status.with_status(one, cluster(), pods_of(one, *statuses), past)
     [item] = [each for each in made if f"{each['kind'].lower()}s" == kind]
     [_, row] = printers.table(kind, [item], NOW, wide=wide)
     return row

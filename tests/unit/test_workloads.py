@@ -107,7 +107,9 @@ def test_job():
     assert labels["job-name"] == labels["batch.kubernetes.io/job-name"] == "job"
     assert labels["controller-uid"] == labels["batch.kubernetes.io/controller-uid"]
     assert labels["controller-uid"] == pods[0]["metadata"]["ownerReferences"][0]["uid"]
-    assert len(pods_of(job(completions=3, parallelism=3))) == 3
+    several = pods_of(job(completions=3, parallelism=2))
+    assert len(several) == len(set(named(several))) == 2
+    assert len(pods_of(job(completions=3, parallelism=2), there=running(several, "Succeeded"))) == 3
     assert len(pods_of(job(parallelism=2))) == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import platform
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
@@ -14,6 +15,7 @@ from ..kube.cluster import Cluster
 from ..kube.manifests import NAMESPACES
 from ..kube.printers import CLUSTER_WIDE
 from ..kube.times import rfc3339
+from ..kube.workloads import Past
 from .selector import Requirement, matches, parse
 
 DEFAULT_NAMESPACE = "default"
@@ -218,7 +220,8 @@ def _workloads(kind: str) -> Callable[[Mapping[str, Any]], list[dict[str, Any]]]
         if not applied or not state["cluster"]:
             return []
         cluster, running = Cluster.from_dict(state["cluster"]), pods(state)
-        made = [one for thing in applied for one in workload_status.with_status(thing, cluster, running)]
+        past = Past(state.get("jobs") or {}, time.time())
+        made = [one for thing in applied for one in workload_status.with_status(thing, cluster, running, past)]
         return [one for one in made if one["kind"] == kind]
 
     return read

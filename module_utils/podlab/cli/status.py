@@ -92,7 +92,7 @@ def watcher_line(watcher: Mapping[str, Any]) -> str:
     if watcher.get("alive"):
         return f"\nThe watcher could not sync: {watcher['error']}\n" if watcher.get("error") else ""
     why = f" ({watcher['error']})" if watcher.get("error") else ""
-    return f"\nThe watcher is not running{why}: Services and DNS do not follow pods. Start it: ./lab up\n"
+    return f"\nThe watcher is not running{why}: Services, DNS and Jobs do not follow pods. Start it: ./lab up\n"
 
 
 def plain(found: Mapping[str, Sequence[Sequence[str]]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import configs, names, pod_checks, service_rules, slice_rules
+from . import configs, job_checks, names, pod_checks, service_rules, slice_rules
 from .field_checks import at_least, labels, one_of
 from .kinds import KINDS
 from .schema import Finding, Path, show
@@ -79,7 +79,7 @@ def _workload(thing: Mapping[str, Any]) -> Iterator[Finding]:
         yield from pod_checks.pod_spec(pod, (*here, "spec"))
     yield from _restart_policy(kind, pod or {}, (*here, "spec", "restartPolicy"))
     if kind == "Job":
-        yield from _job(thing)
+        yield from job_checks.job(thing)
         return
     yield from _selector(spec.get("selector") or {}, (template.get("metadata") or {}).get("labels") or {})
     if kind == "StatefulSet":
@@ -95,19 +95,6 @@ def _restart_policy(kind: str, pod: Mapping[str, Any], path: Path) -> Iterator[F
         yield Finding(path, f"a Job needs Never or OnFailure, {said}", "Set restartPolicy: OnFailure or Never")
     elif kind != "Job" and policy not in (None, "Always"):
         yield Finding(path, f"must be Always in a {kind}, not {policy}", "Use a Job for what ends")
-
-
-def _job(thing: Mapping[str, Any]) -> Iterator[Finding]:
-    spec, name = thing.get("spec") or {}, (thing.get("metadata") or {}).get("name") or ""
-    if len(name) > names.LABEL_LIMIT:
-        message = f"must have at most {names.LABEL_LIMIT} characters in a Job, not {len(name)}: it becomes a label"
-        yield Finding(("metadata", "name"), message)
-    yield from at_least(spec, "parallelism", 0, ("spec",))
-    yield from at_least(spec, "completions", 0, ("spec",))
-    completions, parallelism = spec.get("completions"), spec.get("parallelism", 1)
-    if completions is not None and completions != parallelism:
-        message = f"podlab runs all pods of a Job at once: {completions} completions need parallelism {completions}"
-        yield Finding(("spec", "completions"), f"{message}, not {parallelism}", f"Set parallelism: {completions}")
 
 
 def _stateful_set(thing: Mapping[str, Any]) -> Iterator[Finding]:

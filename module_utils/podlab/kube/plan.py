@@ -13,9 +13,10 @@ from . import defaults, hostnames, node_ports, objects, services, slice_rules, s
 from .host_ports import NO_FREE_PORTS
 from .manifests import title
 from .proxy_model import SERVICE_NAME_LABEL
+from .removal import Existing
 from .scheduler import Occupancy, place
 from .schema import Finding, Path
-from .workloads import Existing, Owner, keep, owner_of
+from .workloads import NO_PAST, Owner, Past, keep, known, owner_of
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -49,18 +50,19 @@ def report(thing: Object, finding: Finding) -> Problem:
     return Problem(place_text, finding.message, finding.remedy, level=finding.level)
 
 
-def plan(store: Object, cluster: Cluster, pods: Iterable[Object], say: Report = report) -> Plan:
+def plan(store: Object, cluster: Cluster, pods: Iterable[Object], say: Report = report, past: Past = NO_PAST) -> Plan:
     """Everything that should be there.
 
     store: the objects as applied. pods: what is there, each {"pod", "status"} as read_state gives it.
-    say: makes a Problem of a finding; the caller knows in which file the object is.
+    say: makes a Problem of a finding; the caller knows in which file the object is. past: what is known of Jobs.
     """
-    things = objects.objects(store)
+    every = [known(entry) for entry in store["objects"]]
     problems: list[Problem] = []
-    remembering, made_services = _services(store, cluster, things, problems, say)
-    made, new = _pods(things, cluster, pods, problems, say)
-    wanted, users = images(made, new)
-    slices = _endpoint_slices(things, cluster, problems, say)
+    remembering, made_services = _services(store, cluster, every, problems, say)
+    owners = [owner for owner in (owner_of(thing, cluster) for thing in every) if owner is not None]
+    made, new = _pods(owners, cluster, pods, problems, say, past)
+    wanted, users = images(made, new, _later(owners))
+    slices = _endpoint_slices(every, cluster, problems, say)
     return Plan(remembering, tuple(made), tuple(made_services), tuple(slices), tuple(wanted), users, tuple(problems))
 
 
@@ -98,15 +100,24 @@ def _endpoint_slices(
     return made
 
 
+def _later(owners: Iterable[Owner]) -> list[dict[str, Any]]:
+    """A pod of each Job: the watcher may start one at any time, and its image is to be there then."""
+    return [owner.make("later") for owner in owners if owner.source["kind"] == "Job" and owner.make]
+
+
 def _pods(
-    things: Sequence[Object], cluster: Cluster, pods: Iterable[Object], problems: list[Problem], say: Report
+    owners: Sequence[Owner],
+    cluster: Cluster,
+    pods: Iterable[Object],
+    problems: list[Problem],
+    say: Report,
+    past: Past,
 ) -> tuple[list[dict[str, Any]], set[str]]:
     """The pods, and the UIDs of those that are new."""
     nodes = {node.name for node in cluster.nodes}
     existing = [Existing(item["pod"], item.get("status") or {}) for item in pods]
     existing = [item for item in existing if item.pod["spec"].get("nodeName") in nodes]
-    owners = [owner for owner in (owner_of(thing, cluster) for thing in things) if owner is not None]
-    chosen = [(owner, *keep(owner, existing)) for owner in owners]
+    chosen = [(owner, *keep(owner, existing, past)) for owner in owners]
     occupancy = Occupancy()
     for owner, kept, _ in chosen:
         for item in kept:
@@ -184,22 +195,26 @@ def _claim(
 _POLICY_RANK = ("Never", "IfNotPresent", "Always")
 
 
-def images(pods: Iterable[Object], new: set[str]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def images(
+    pods: Iterable[Object], new: set[str], later: Iterable[Object] = ()
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The images to have, as podlab_image takes them, and by reference who uses them.
 
     One entry for each reference: {"reference", "policy"}. The policy is the most eager one of the pods that are new;
-    a pod that is there has its image, so it never asks a registry again.
+    a pod that is there has its image, so it never asks a registry again. later: pods that may come, with no place yet.
     Users: reference -> {"nodes": names, "pods": namespace/name}.
     """
     policies: dict[str, str] = {}
     users: dict[str, Any] = {}
-    for pod in pods:
+    for pod in [*pods, *later]:
         for container in pod["spec"]["containers"]:
             reference = container["image"]
             policy = container["imagePullPolicy"]
             if pod["metadata"]["uid"] not in new and policy == "Always":
                 policy = "IfNotPresent"
             policies[reference] = max(policies.get(reference, policy), policy, key=_POLICY_RANK.index)
+            if "nodeName" not in pod["spec"]:
+                continue
             use = users.setdefault(reference, {"nodes": [], "pods": []})
             for kind, value in (("nodes", pod["spec"]["nodeName"]), ("pods", services.full_name(pod))):
                 if value not in use[kind]:

@@ -206,8 +206,13 @@ def _label_selector(item: Mapping[str, Any], now: float) -> str:
     return ",".join(found)
 
 
+# What printJob looks for, in this order.
+_JOB_STATES = ("Complete", "Failed", "Suspended", "FailureTarget", "SuccessCriteriaMet")
+
+
 def _job_status(job: Mapping[str, Any], now: float) -> str:
-    return next((one["type"] for one in job["status"].get("conditions", []) if one["status"] == "True"), "Running")
+    found = {one["type"] for one in job["status"].get("conditions", []) if one["status"] == "True"}
+    return next((state for state in _JOB_STATES if state in found), "Running")
 
 
 def _completions(job: Mapping[str, Any], now: float) -> str:
@@ -217,7 +222,9 @@ def _completions(job: Mapping[str, Any], now: float) -> str:
         job["spec"].get("completions"),
         job["spec"].get("parallelism", 1),
     )
-    return f"{done}/1 of {side_by_side}" if wanted is None and side_by_side > 1 else f"{done}/{wanted or 1}"
+    if wanted is not None:
+        return f"{done}/{wanted}"
+    return f"{done}/1 of {side_by_side}" if side_by_side > 1 else f"{done}/1"
 
 
 def _duration(job: Mapping[str, Any], now: float) -> str:

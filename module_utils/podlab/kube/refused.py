@@ -38,9 +38,6 @@ REASONS: dict[str, Reason] = {
     # -- metadata
     "generateName": Reason("an object needs a name that stays the same from run to run", "Give it a name"),
     # -- workloads
-    "ttlSecondsAfterFinished": Reason(
-        "no controller runs between two commands; remove the Job with delete -f",
-    ),
     "loadBalancerIP": Reason(
         "nobody makes load balancers here; say their addresses in status.loadBalancer.ingress",
     ),

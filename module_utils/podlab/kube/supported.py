@@ -154,11 +154,28 @@ _JOB_SPEC = {
     "template": _TEMPLATE,
     "parallelism": YES,
     "completions": YES,
-    "backoffLimit": only(6),
-    "completionMode": only("NonIndexed"),
-    "suspend": only(False),
+    "backoffLimit": YES,
+    "backoffLimitPerIndex": YES,
+    "maxFailedIndexes": YES,
+    "activeDeadlineSeconds": YES,
+    "ttlSecondsAfterFinished": YES,
+    "completionMode": YES,
+    "suspend": YES,
+    # What the API server generates: it says what is so anyway.
+    "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": YES}},
     "manualSelector": only(False),
-    "podReplacementPolicy": only("TerminatingOrFailed"),
+    "managedBy": only("kubernetes.io/job-controller"),
+    "podReplacementPolicy": YES,
+    "podFailurePolicy": {
+        "rules": [
+            {
+                "action": YES,
+                "onExitCodes": {"containerName": YES, "operator": YES, "values": YES},
+                "onPodConditions": [{"type": YES, "status": YES}],
+            }
+        ]
+    },
+    "successPolicy": {"rules": [{"succeededIndexes": YES, "succeededCount": YES}]},
 }
 
 _SERVICE_SPEC = {

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from . import workloads
+from . import jobs, workloads
+from .removal import Existing, ready
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -22,20 +23,21 @@ class Count(NamedTuple):
     wanted: int
     there: int
     ready: int
-    succeeded: int
-    failed: int
-    ends: tuple[str, ...]
 
 
-def with_status(thing: Object, cluster: Cluster, pods: Iterable[Object]) -> list[dict[str, Any]]:
+def with_status(
+    thing: Object, cluster: Cluster, pods: Iterable[Object], past: workloads.Past = workloads.NO_PAST
+) -> list[dict[str, Any]]:
     """The workload with its status, and of a Deployment its ReplicaSet, too; none for what is no workload.
 
-    pods: every Pod of the lab with its status.
+    pods: every Pod of the lab with its status. past: what is known of Jobs.
     """
     owner = workloads.owner_of(thing, cluster)
     if owner is None or owner.reference is None:
         return []
     own = [pod for pod in pods if _owner_uid(pod) == owner.uid]
+    if thing["kind"] == "Job":
+        return [_job(owner, own, past)]
     count = _count(len(owner.fixed) or owner.replicas, own)
     made = {**thing, "status": _STATUS[thing["kind"]](thing, count)}
     if thing["kind"] != "Deployment":
@@ -58,22 +60,8 @@ def _count(wanted: int, own: Sequence[Object]) -> Count:
     return Count(
         wanted,
         len(there),
-        sum(map(_ready, there)),
-        phases.count("Succeeded"),
-        phases.count("Failed"),
-        tuple(sorted(end for pod in own for end in _ends(pod))),
+        sum(ready(pod.get("status", {})) for pod in there),
     )
-
-
-def _ready(pod: Object) -> bool:
-    conditions = pod.get("status", {}).get("conditions") or []
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-
-
-def _ends(pod: Object) -> list[str]:
-    """When the pod's containers ended, RFC 3339."""
-    states = [status.get("state", {}) for status in pod.get("status", {}).get("containerStatuses") or []]
-    return [str(state["terminated"]["finishedAt"]) for state in states if "terminated" in state]
 
 
 def _replica_set(thing: Object, reference: Object, count: Count) -> dict[str, Any]:
@@ -110,14 +98,18 @@ def _daemon_set(thing: Object, count: Count) -> dict[str, Any]:
     }
 
 
-def _job(thing: Object, count: Count) -> dict[str, Any]:
-    status: dict[str, Any] = {"active": count.there, "succeeded": count.succeeded, "failed": count.failed}
-    if thing["metadata"].get("creationTimestamp"):
-        status["startTime"] = thing["metadata"]["creationTimestamp"]
-    if count.succeeded >= count.wanted:
-        status["conditions"] = [{"type": "Complete", "status": "True"}]
-        status["completionTime"] = count.ends[-1] if count.ends else status.get("startTime")
-    return status
+def _job(owner: workloads.Owner, own: Sequence[Object], past: workloads.Past) -> dict[str, Any]:
+    """As the watcher noted it, or would: with what the API server fills in."""
+    thing = owner.source
+    decision = workloads.turn(owner, [Existing(dict(pod), pod.get("status") or {}) for pod in own], past)
+    selector = {"matchLabels": {"batch.kubernetes.io/controller-uid": owner.uid}}
+    metadata = {**thing["metadata"], "uid": owner.uid}
+    return {
+        **thing,
+        "metadata": metadata,
+        "spec": {**jobs.complete(thing["spec"]), "selector": selector},
+        "status": decision.status,
+    }
 
 
 _STATUS: Mapping[str, Callable[[Object, Count], dict[str, Any]]] = {
@@ -125,5 +117,4 @@ _STATUS: Mapping[str, Callable[[Object, Count], dict[str, Any]]] = {
     "ReplicaSet": _replicas,
     "StatefulSet": _deployment,
     "DaemonSet": _daemon_set,
-    "Job": _job,
 }

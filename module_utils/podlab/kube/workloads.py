@@ -1,6 +1,6 @@
 """What pods each object wants: Pod, Deployment, ReplicaSet, DaemonSet, StatefulSet, Job. Names and UIDs never vary.
 
-Sources: k8s pkg/controller/{deployment,replicaset,daemon,statefulset,job}, controller_utils.go (the order of removal).
+Sources: k8s pkg/controller/{deployment,replicaset,daemon,statefulset,job}.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import defaults, names, scheduler
+from . import defaults, job_indexes, jobs, names, scheduler
+from .removal import Existing, survivors
 
 if TYPE_CHECKING:
     from .cluster import Cluster
@@ -21,8 +22,8 @@ class Owner(NamedTuple):
     """The wish of one object.
 
     source: the object of the store. reference: the ownerReference of its pods, None for a bare Pod.
-    fixed: the pods it wants by name. replicas, make: or a number of pods, and how to make the one called so.
-    stem: what those names begin with. rerun: a pod that ended counts as one less (ReplicaSet), or does not (Job).
+    fixed: the pods it wants by name. replicas, make: or a number of pods, and how to make the one called so (of a Job:
+    which one, see jobs.Creation; how many says jobs.decide). stem: what those names begin with.
     """
 
     source: Object
@@ -30,8 +31,7 @@ class Owner(NamedTuple):
     fixed: tuple[dict[str, Any], ...] = ()
     replicas: int = 0
     stem: str = ""
-    make: Callable[[str], dict[str, Any]] | None = None
-    rerun: bool = True
+    make: Callable[..., dict[str, Any]] | None = None
 
     @property
     def uid(self) -> str:
@@ -39,27 +39,31 @@ class Owner(NamedTuple):
         return str((self.reference or self.fixed[0]["metadata"])["uid"])
 
 
-class Existing(NamedTuple):
-    """A pod that is there, with its status."""
+class Past(NamedTuple):
+    """What a Job's next turn depends on beside its pods.
 
-    pod: dict[str, Any]
-    status: Object
+    jobs: by UID what is remembered, {"created": of the Job's object, "status"}. now: seconds since the epoch.
+    """
 
-    @property
-    def owner(self) -> str:
-        """UID of the controller, or of the pod itself."""
-        references = self.pod["metadata"].get("ownerReferences") or [self.pod["metadata"]]
-        return str(references[0]["uid"])
+    jobs: Mapping[str, Any] = {}
+    now: float = 0.0
 
-    @property
-    def leaving(self) -> bool:
-        """True when it is being deleted."""
-        return bool(self.pod["metadata"].get("deletionTimestamp"))
+    def status(self, uid: str, created: str | None) -> dict[str, Any]:
+        """The status so far of a Job; that of another one of the same name, which is gone, is not its own."""
+        record = self.jobs.get(uid) or {}
+        return dict(record["status"]) if created and record.get("created") == created else {}
 
-    @property
-    def ended(self) -> bool:
-        """True when none of its containers will run again."""
-        return self.status.get("phase") in ("Succeeded", "Failed")
+
+NO_PAST = Past()
+_PLAIN = jobs.Creation()
+
+
+def known(entry: Object) -> Object:
+    """The object of a store's entry; a Job with the time when it came, which tells it from one before it."""
+    thing: Object = entry["object"]
+    if thing["kind"] != "Job":
+        return thing
+    return {**thing, "metadata": {**thing["metadata"], "creationTimestamp": entry.get("created")}}
 
 
 def owner_of(thing: Object, cluster: Cluster) -> Owner | None:
@@ -68,20 +72,41 @@ def owner_of(thing: Object, cluster: Cluster) -> Owner | None:
     return expand(thing, cluster) if expand else None
 
 
-def keep(owner: Owner, existing: Sequence[Existing]) -> tuple[list[Existing], list[dict[str, Any]]]:
+def keep(
+    owner: Owner, existing: Sequence[Existing], past: Past = NO_PAST
+) -> tuple[list[Existing], list[dict[str, Any]]]:
     """Which of the existing pods stay, and which new ones are made.
 
     existing: every pod that is there, of whatever owner; those of nodes that are gone left out.
     """
     if owner.make is None:
         return _keep_by_name(owner, existing)
-    own = [item for item in existing if item.owner == owner.uid and not item.leaving]
-    own = [item for item in own if not (owner.rerun and item.ended)]
-    kept = _survivors(own, owner.replicas)
+    own = [item for item in existing if item.owner == owner.uid]
     namespace = owner.source["metadata"]["namespace"]
     used = {i.pod["metadata"]["name"] for i in existing if i.pod["metadata"]["namespace"] == namespace}
+    if owner.source["kind"] == "Job":
+        decision = turn(owner, own, past)
+        kept = [item for item in own if not item.leaving and item.pod["metadata"]["uid"] not in decision.delete]
+        return kept, _make_for_job(owner, decision.create, used)
+    kept = survivors([item for item in own if not item.leaving and not item.ended], owner.replicas)
     free = (name for name in _stem_names(owner) if name not in used)
     return kept, [owner.make(name) for name in itertools.islice(free, owner.replicas - len(kept))]
+
+
+def turn(owner: Owner, own: Sequence[Existing], past: Past) -> jobs.Decision:
+    """What the Job controller would do now. own: the Job's pods."""
+    created = owner.source["metadata"].get("creationTimestamp")
+    return jobs.decide(owner.source, past.status(owner.uid, created), own, past.now)
+
+
+def _make_for_job(owner: Owner, wanted: Iterable[jobs.Creation], used: set[str]) -> list[dict[str, Any]]:
+    assert owner.make is not None
+    taken, made = set(used), []
+    for creation in wanted:
+        name = next(name for name in _stem_names(owner, creation.completion) if name not in taken)
+        taken.add(name)
+        made.append(owner.make(name, creation))
+    return made
 
 
 def _keep_by_name(owner: Owner, existing: Sequence[Existing]) -> tuple[list[Existing], list[dict[str, Any]]]:
@@ -97,52 +122,14 @@ def _keep_by_name(owner: Owner, existing: Sequence[Existing]) -> tuple[list[Exis
     return kept, new
 
 
-def _stem_names(owner: Owner) -> Iterable[str]:
+def _stem_names(owner: Owner, index: int | None = None) -> Iterable[str]:
+    """Names without end, always the same ones. index: the completion index, which they show."""
     for number in itertools.count():
-        yield names.generated(owner.stem, names.suffix(owner.uid, number))
-
-
-# ---- the order of removal ----
-
-_PHASES = {"Pending": 0, "Unknown": 1}
-_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-
-
-def _survivors(own: list[Existing], count: int) -> list[Existing]:
-    """The pods that stay when only `count` may: the ReplicaSet controller's order of removal (ActivePodsWithRanks)."""
-    if len(own) <= count:
-        return own
-    by_name = sorted(own, key=lambda item: str(item.pod["metadata"]["name"]), reverse=True)
-    youngest = sorted(by_name, key=lambda item: str(item.status.get("startTime") or "9"), reverse=True)
-    crowd: dict[str, int] = {}
-    for item in own:
-        node = str(item.pod["spec"]["nodeName"])
-        crowd[node] = crowd.get(node, 0) + 1
-
-    def removal(item: Existing) -> tuple[int, ...]:
-        restarts = sum(c.get("restartCount", 0) for c in item.status.get("containerStatuses") or [])
-        return (
-            1 if item.ended else 0,
-            _PHASES.get(str(item.status.get("phase", "Pending")), 2),
-            1 if _ready(item.status) else 0,
-            _cost(item.pod),
-            -crowd[str(item.pod["spec"]["nodeName"])],
-            -restarts,
-        )
-
-    last = sorted(youngest, key=removal)[len(own) - count :]
-    return [item for item in own if item in last]
-
-
-def _ready(status: Object) -> bool:
-    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in status.get("conditions") or [])
-
-
-def _cost(pod: Object) -> int:
-    try:
-        return int((pod["metadata"].get("annotations") or {}).get(_DELETION_COST, 0))
-    except ValueError:
-        return 0
+        if index is None:
+            yield names.generated(owner.stem, names.suffix(owner.uid, number))
+        else:
+            ending = f"{index}-{names.suffix(owner.uid, index, number)}"
+            yield names.generated(owner.stem, ending)
 
 
 # ---- the kinds ----
@@ -151,7 +138,7 @@ def _cost(pod: Object) -> int:
 def _pod(
     cluster: Cluster, template: Object, name: str, namespace: str, reference: Object | None, **more: Any
 ) -> dict[str, Any]:
-    """A complete Pod object. more: labels to add, spec to overlay."""
+    """A complete Pod object. more: labels and annotations to add, spec to overlay."""
     source = template.get("metadata") or {}
     spec = defaults.pod_spec({**template["spec"], **more.get("spec", {})})
     metadata: dict[str, Any] = {
@@ -159,7 +146,7 @@ def _pod(
         "namespace": namespace,
         "uid": names.uid(cluster.name, namespace, name, (reference or {}).get("uid"), spec),
         "labels": {**(source.get("labels") or {}), **more.get("labels", {})},
-        "annotations": dict(source.get("annotations") or {}),
+        "annotations": {**(source.get("annotations") or {}), **more.get("annotations", {})},
     }
     if reference is not None:
         metadata["ownerReferences"] = [dict(reference)]
@@ -213,11 +200,31 @@ def _job(thing: Object, cluster: Cluster) -> Owner:
         "job-name": name,
     }
 
-    def make(pod_name: str) -> dict[str, Any]:
-        return _pod(cluster, spec["template"], pod_name, namespace, reference, labels=labels)
+    def make(pod_name: str, creation: jobs.Creation = _PLAIN) -> dict[str, Any]:
+        if creation.completion is None:
+            return _pod(cluster, spec["template"], pod_name, namespace, reference, labels=labels)
+        mark = {job_indexes.INDEX: str(creation.completion)}
+        more = {
+            "labels": {**labels, **mark},
+            "annotations": {**mark, **dict(creation.annotations)},
+            "spec": {**_indexed(spec["template"]["spec"]), "hostname": f"{name}-{creation.completion}"},
+        }
+        return _pod(cluster, spec["template"], pod_name, namespace, reference, **more)
 
-    count = spec.get("completions", spec.get("parallelism", 1))
-    return Owner(thing, reference, replicas=count, stem=name, make=make, rerun=False)
+    return Owner(thing, reference, stem=name, make=make)
+
+
+def _indexed(spec: Object) -> dict[str, Any]:
+    """The containers with JOB_COMPLETION_INDEX, where a manifest does not say it itself."""
+    source = {"fieldRef": {"fieldPath": f"metadata.labels['{job_indexes.INDEX}']"}}
+    entry = {"name": "JOB_COMPLETION_INDEX", "valueFrom": source}
+
+    def known(container: Object) -> dict[str, Any]:
+        env = list(container.get("env") or [])
+        there = any(each["name"] == entry["name"] for each in env)
+        return {**container, "env": env if there else [*env, entry]}
+
+    return {key: [known(each) for each in spec[key]] for key in ("initContainers", "containers") if spec.get(key)}
 
 
 def _stateful_set(thing: Object, cluster: Cluster) -> Owner:

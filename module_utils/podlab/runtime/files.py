@@ -12,12 +12,17 @@ def write_text(path: str, text: str, mode: int = 0o644) -> None:
 
     Raises OSError, such as ENOSPC: then the old one is as it was.
     """
+    write_bytes(path, text.encode(), mode)
+
+
+def write_bytes(path: str, data: bytes, mode: int = 0o600) -> None:
+    """The same, for bytes."""
     temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.{os.getpid()}"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         try:
             os.fchmod(fd, mode)
-            left = text.encode()
+            left = data
             # On a disk that is almost full write(2) takes what there is room for, and only the next one fails.
             while left:
                 left = left[os.write(fd, left) :]

@@ -85,6 +85,18 @@ def release(cluster: str, pid: int) -> None:
 
 
 @contextlib.contextmanager
+def alone(cluster: str) -> Iterator[bool]:
+    """For what is done between commands: whether nobody changes the lab; who wants to, waits until the block ends."""
+    with _opened(cluster) as fd:
+        free = not _holder(fd)
+        try:
+            yield free
+        finally:
+            if free:
+                os.unlink(paths.lock_file(cluster))
+
+
+@contextlib.contextmanager
 def machine() -> Iterator[None]:
     """Be the only one who changes the machine's own rules for its lab, for the length of the block.
 

@@ -53,6 +53,21 @@ def watcher_file(cluster: str) -> str:
     return f"{cluster_dir(cluster)}/watcher.json"
 
 
+def jobs_file(cluster: str) -> str:
+    """What the watcher knows of the lab's Jobs, by UID: {"created": of the Job's object, "status": its JobStatus}."""
+    return f"{cluster_dir(cluster)}/jobs.json"
+
+
+def launch_file(cluster: str) -> str:
+    """What podlab_pod was given for the whole lab's pods: the watcher starts those of Jobs by it."""
+    return f"{cluster_dir(cluster)}/launch.json"
+
+
+def code_file(cluster: str) -> str:
+    """The code that the lab's watcher runs, where a module brought it: a zip."""
+    return f"{cluster_dir(cluster)}/code.zip"
+
+
 def services_lock_file(cluster: str) -> str:
     """Who programs Services just now: a module call or the watcher."""
     return f"{cluster_dir(cluster)}/.services.lock"

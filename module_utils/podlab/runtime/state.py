@@ -24,7 +24,8 @@ def labs() -> list[str]:
 def read_state(cluster: str) -> dict[str, Any]:
     """Everything known of one lab, plain data.
 
-    Keys: cluster (Cluster as dict, or None), nodes, pods, services ({"services", "endpointslices"}), objects, watcher.
+    Keys: cluster (Cluster as dict, or None), nodes, pods, services ({"services", "endpointslices"}), objects, watcher,
+    jobs (what the watcher knows of them, by UID).
     Each node has name, role, address, pod_cidr, pid, start, alive; each pod has pod, status, config, alive.
     Raises PermissionError when the state is another user's.
     """
@@ -34,6 +35,7 @@ def read_state(cluster: str) -> dict[str, Any]:
         "pods": read_pods(cluster),
         "services": read_json(paths.services_file(cluster), {"services": [], "endpointslices": []}),
         "objects": read_objects(cluster),
+        "jobs": read_json(paths.jobs_file(cluster), {}),
         "watcher": watcher.read(cluster),
     }
 

@@ -33,8 +33,8 @@ def read(cluster: str) -> dict[str, Any]:
 
 
 def code() -> dict[str, Any]:
-    """What this process runs, for the record. To be asked before anything may have changed on the disk."""
-    names = interpreter.loaded()
+    """What this process runs and will have run, for the record. To be asked before anything may have changed."""
+    names = interpreter.shipped()
     return {"modules": names, "digest": interpreter.digest(names)}
 
 
@@ -55,7 +55,7 @@ def start(cluster: str, module: str) -> None:
     module: __name__ of service_watch.
     """
     child = subprocess.Popen(
-        interpreter.command(module, cluster),
+        interpreter.command(module, cluster, root=interpreter.keep(paths.code_file(cluster))),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
