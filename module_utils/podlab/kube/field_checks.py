@@ -63,7 +63,9 @@ def labels(pairs: Mapping[str, Any], path: Path) -> Iterator[Finding]:
 
 def ids(context: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     """User and group numbers of a security context."""
-    numbers = [((*path, key), context[key]) for key in ("runAsUser", "runAsGroup") if context.get(key) is not None]
+    numbers = [
+        ((*path, key), context[key]) for key in ("runAsUser", "runAsGroup", "fsGroup") if context.get(key) is not None
+    ]
     groups = context.get("supplementalGroups") or []
     numbers += [((*path, "supplementalGroups", index), group) for index, group in enumerate(groups)]
     for where, number in numbers:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import container_checks, env_checks, names, namespace_checks
-from .field_checks import absolute, at_least, ids, labels, named, one_of, size, unique
+from . import container_checks, env_checks, names, namespace_checks, security_checks
+from .field_checks import absolute, at_least, labels, named, one_of, size, unique
 from .schema import Finding, Path, show
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -40,7 +40,7 @@ def pod_spec(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         yield from _host_alias(alias, (*path, "hostAliases", index))
     yield from _dns_config(spec, path)
     yield from namespace_checks.namespaces(spec, path)
-    yield from ids(spec.get("securityContext") or {}, (*path, "securityContext"))
+    yield from security_checks.pod_spec(spec, path)
     yield from unique(volumes, "name", "volume", (*path, "volumes"))
     for index, volume in enumerate(volumes):
         yield from _volume(volume, (*path, "volumes", index))

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import containerspec, env, hostnames, podfiles, qos, sysctls, volumespec
+from . import containerspec, env, hostnames, podfiles, qos, securityspec, sysctls, volumespec
 
 if TYPE_CHECKING:
     from .cluster import Cluster, Node
@@ -67,6 +67,7 @@ def runtime_config(
         "restart_policy": spec["restartPolicy"],
         "grace": spec["terminationGracePeriodSeconds"],
         "qos": quality,
+        "seccomp": dict(securityspec.SANDBOX_SECCOMP),
         "cgroup_parent": qos.cgroup_parent(quality, metadata["uid"]),
         "resources": pod_resources,
         "host_aliases": [

@@ -74,8 +74,8 @@ _BY_CAPABILITY = {
 }
 # PER_LINUX, PER_LINUX32, both with UNAME26, and the question which one it is.
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
-# AF_ALG (38) opens the kernel's cryptography, AF_VSOCK (40) leads to the hypervisor: all other families of Linux. One by
-# one, not "more than 40": the filter sees 64 bits, of which the kernel then takes 32, and so 38 + (1 << 32) for 38.
+# AF_ALG (38) opens the kernel's cryptography, AF_VSOCK (40) leads to the hypervisor: all other families of Linux. They
+# are listed, not "more than 40": the filter sees 64 bits, of which the kernel then takes 32, so 38 + (1 << 32) for 38.
 _SOCKETS = (("LT", 38), ("EQ", 39), *(("EQ", family) for family in range(41, 46)))
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
 _NAMESPACE_FLAGS = 0x7E020000

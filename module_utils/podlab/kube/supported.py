@@ -35,16 +35,18 @@ _SELECTOR = {"matchLabels": YES, "matchExpressions": YES}
 
 _RESOURCE_NAMES = {"cpu": YES, "memory": YES}  # and hugepages-*
 
+_SECCOMP = {"type": YES, "localhostProfile": YES}
+
 _CONTAINER_SECURITY = {
     "runAsUser": YES,
     "runAsGroup": YES,
-    "runAsNonRoot": only(False),
+    "runAsNonRoot": YES,
     "readOnlyRootFilesystem": YES,
     "allowPrivilegeEscalation": YES,
-    "privileged": only(False),
-    "procMount": only("Default"),
+    "privileged": YES,
+    "procMount": YES,
     "capabilities": {"add": YES, "drop": YES},
-    "seccompProfile": {"type": only("Unconfined")},
+    "seccompProfile": _SECCOMP,
 }
 
 _PROBE = {
@@ -130,11 +132,11 @@ POD_SPEC = {
     "securityContext": {
         "runAsUser": YES,
         "runAsGroup": YES,
-        "runAsNonRoot": only(False),
+        "runAsNonRoot": YES,
         "sysctls": [{"name": YES, "value": YES}],
         "supplementalGroups": YES,
-        "supplementalGroupsPolicy": only("Merge"),
-        "seccompProfile": {"type": only("Unconfined")},
+        "supplementalGroupsPolicy": YES,
+        "seccompProfile": _SECCOMP,
     },
     "hostNetwork": YES,
     "hostPID": YES,

@@ -36,6 +36,8 @@ DEFAULT_DEVICES = (
     "c 10:200 rwm",
     "c 136:* rwm",
 )
+# Of a privileged container.
+ALL_DEVICES = ("a *:* rwm",)
 
 
 class Hierarchy(NamedTuple):

@@ -72,15 +72,15 @@ _SYS_PIDFD_OPEN = 434
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
 
-# number of pivot_root, capget, capset, clone, keyctl
+# number of pivot_root, capget, capset, clone, keyctl, seccomp
 _NUMBERS = {
-    "x86_64": (155, 125, 126, 56, 250),
-    "aarch64": (41, 90, 91, 220, 219),
+    "x86_64": (155, 125, 126, 56, 250, 317),
+    "aarch64": (41, 90, 91, 220, 219, 277),
 }
 try:
-    _SYS_PIVOT_ROOT, _SYS_CAPGET, _SYS_CAPSET, _SYS_CLONE, _SYS_KEYCTL = _NUMBERS[os.uname().machine]
+    _SYS_PIVOT_ROOT, _SYS_CAPGET, _SYS_CAPSET, _SYS_CLONE, _SYS_KEYCTL, _SYS_SECCOMP = _NUMBERS[os.uname().machine]
 except KeyError:
-    _SYS_PIVOT_ROOT = _SYS_CAPGET = _SYS_CAPSET = _SYS_CLONE = _SYS_KEYCTL = -1
+    _SYS_PIVOT_ROOT = _SYS_CAPGET = _SYS_CAPSET = _SYS_CLONE = _SYS_KEYCTL = _SYS_SECCOMP = -1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -218,3 +218,8 @@ def syncfs(fd: int) -> None:
 def join_session_keyring() -> None:
     """Leave the inherited session keyring for a new, anonymous one (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING)."""
     _syscall("keyctl", _SYS_KEYCTL, 1, 0, 0, 0, 0)
+
+
+def seccomp(operation: int, flags: int, argument: bytes) -> None:
+    """Change this process's seccomp state (seccomp(2))."""
+    _syscall("seccomp", _SYS_SECCOMP, operation, flags, argument)

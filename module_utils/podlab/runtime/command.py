@@ -60,7 +60,7 @@ def run(
     _close_all_but(held)
     child = os.fork()
     if child == 0:
-        _become(target, argv, environment, complain, lead)
+        _become(target, wanted, argv, environment, complain, lead)
     _close_all_but(())
     for number in range(3):
         os.close(number)
@@ -86,6 +86,7 @@ def _close_all_but(held: Sequence[int]) -> None:
 
 def _become(
     target: Target,
+    wanted: enter.Privileges,
     argv: list[str],
     environment: Mapping[str, str],
     complain: Callable[[str], None],
@@ -97,7 +98,7 @@ def _become(
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         enter.change_directory(target.container["cwd"])
         enter.close_others()
-        enter.execute(argv, environment)
+        enter.execute(argv, environment, wanted)
     except FileNotFoundError as error:
         complain(f"{argv[0]}: {error.strerror}")
     except (OSError, PodlabError) as error:

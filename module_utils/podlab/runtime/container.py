@@ -68,10 +68,12 @@ def start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, i
 
 def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, int], starter: Starter) -> int:
     config, container, run, pause, address = launch
+    if container["refusal"]:
+        raise PodlabError(container["refusal"], reason="CreateContainerConfigError")
     path = launch.cgroup
     hierarchies.create(path)
     hierarchies.write(path, cgroup_values(container["resources"]), level="container")
-    hierarchies.set_devices(path)
+    hierarchies.set_devices(path, cgroup.ALL_DEVICES if container["privileged"] else cgroup.DEFAULT_DEVICES)
     merged = containerroot.make_layers(config, container, run)
     mounts = containerroot.container_mounts(
         config, container, run, hierarchies.directories(path) if hierarchies.v1 else []
@@ -85,7 +87,7 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
         wanted = enter.privileges(container)
         enter.set_oom_score(wanted.oom_score_adj)
         hierarchies.attach(path, 0)
-        if not hierarchies.v1:
+        if not hierarchies.v1 and not container["privileged"]:
             # Private on v2, as containerd has it; on v1 the whole path stays visible.
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         for fd, flag in joined:
@@ -101,7 +103,7 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
         enter.change_directory(container["cwd"])
         enter.close_others()
         os.write(write, b"exec:")
-        enter.execute(argv, final)
+        enter.execute(argv, final, wanted)
 
     read, write = os.pipe()
     pid = _clone(config, pause, starter)

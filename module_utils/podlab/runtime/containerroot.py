@@ -37,6 +37,8 @@ def container_mounts(
     bound = [*_volume_mounts(config, container), *_pod_files(config, container, run)]
     taken = {mount.target for mount in bound}
     base = [*rootmounts.BASE, *_cgroup_mounts(cgroup_directories)]
+    if container["privileged"]:
+        base = rootmounts.writable(base)
     below = "/dev/" if "/dev" in taken else "//"
     base = [mount for mount in base if mount.target not in taken and not mount.target.startswith(below)]
     return [*base, *sorted(bound, key=lambda mount: mount.target.count("/"))]
@@ -108,6 +110,8 @@ def make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount]
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
     base = os.path.dirname(merged)
     options = overlay_options(container["layers"], f"{base}/upper", f"{base}/work")
+    # A privileged container may open every device anyway.
+    filtered = filtered or container["privileged"]
     syscalls.mount("overlay", merged, "overlay", 0 if filtered else syscalls.MS_NODEV, options)
     if not filtered:
         mounts = rootmounts.without_devices(mounts)
@@ -119,8 +123,14 @@ def make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount]
     rootmounts.perform(root, mounts[:dev])
     if dev:
         rootmounts.make_devices(root, bind=not filtered)
+    if dev and container["privileged"]:
+        rootmounts.make_host_devices(root)
     rootmounts.perform(root, mounts[dev:])
-    rootmounts.mask(root, null)
+    if container["masked"]:
+        rootmounts.mask(root, null)
+    if not container["privileged"]:
+        # With v1 it is a tmpfs, which had to be writable until every controller had its directory.
+        rootmounts.remount_readonly(root, "/sys/fs/cgroup")
     # A working directory that the image lacks is made, by root, as runc does.
     _make_working_directory(root, container["cwd"])
     if container["readonly_root"]:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import PodlabError
-from ..linux import capabilities, syscalls
+from ..linux import capabilities, seccomp, syscalls
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSWD_LIMIT = 1 << 20
@@ -42,17 +42,33 @@ class Privileges(NamedTuple):
     bounding: int
     no_new_privs: bool
     oom_score_adj: int
+    #: The seccomp filter; empty when there is none.
+    filter: bytes = b""
 
 
 def privileges(container: Mapping[str, Any]) -> Privileges:
-    """Privileges of a container's runtime config, read while the machine's /proc is there."""
+    """Privileges of a container's runtime config, read while the machine's /proc and files are there.
+
+    Raises PodlabError when its seccomp profile is none.
+    """
     bounding = capabilities.own_bounding()
     return Privileges(
         capabilities.mask(container["caps"]) & bounding,
         bounding,
         bool(container.get("no_new_privs")),
         int(container.get("oom_score_adj", 0)),
+        seccomp_filter(container["seccomp"]),
     )
+
+
+def seccomp_filter(wanted: Mapping[str, Any]) -> bytes:
+    """The filter as filters.py has made it of the profile. Nothing but Unconfined is without one."""
+    if wanted.get("type") == "Unconfined":
+        return b""
+    if not wanted.get("filter"):
+        raise PodlabError(wanted.get("error") or "its seccomp profile has not been loaded")
+    with open(wanted["filter"], "rb") as file:
+        return file.read()
 
 
 def set_oom_score(value: int) -> None:
@@ -90,7 +106,8 @@ def _entries(text: str) -> list[list[str]]:
 def resolve_user(wanted: Mapping[str, Any]) -> User:
     """Identity by the container's own /etc/passwd and /etc/group, which must be the root's already.
 
-    wanted: {"uid", "gid", "groups"} or {"name": "user[:group]"} of the image.
+    wanted: {"uid", "gid", "groups"} or {"name": "user[:group]"} of the image; "members": whether the groups that the
+    user is in by /etc/group are added (supplementalGroupsPolicy Merge).
     Raises PodlabError for a name that is not there, or a number that is none.
     """
     passwd = _entries(read_inside("/etc/passwd"))
@@ -106,6 +123,8 @@ def resolve_user(wanted: Mapping[str, Any]) -> User:
     if gid is None:
         gid = row[3] if len(row) > 3 and _is_number(row[3]) else 0
     members = [line[2] for line in group if row and row[0] in line[3].split(",") and _is_number(line[2])]
+    if not wanted.get("members", True):
+        members = []
     groups = dict.fromkeys(_identity(number) for number in [gid, *(wanted.get("groups") or ()), *members])
     return User(uid, _identity(gid), tuple(groups), (row[5] if len(row) > 5 else "") or "/")
 
@@ -157,7 +176,7 @@ def reset_process() -> None:
 
 
 def become(user: User, wanted: Privileges) -> None:
-    """Drop to the container's capabilities and user, in the order in which each is still allowed."""
+    """Drop to the container's capabilities, user and seccomp filter, in the order in which each is still allowed."""
     capabilities.limit_bounding(wanted.caps, wanted.bounding)
     os.setgroups(user.groups)
     if user.uid:
@@ -165,9 +184,14 @@ def become(user: User, wanted: Privileges) -> None:
     os.setresgid(user.gid, user.gid, user.gid)
     os.setresuid(user.uid, user.uid, user.uid)
     # An unprivileged user starts with nothing: only root gets permitted and effective.
-    capabilities.set_all(wanted.caps if user.uid == 0 else 0)
+    kept = wanted.caps if user.uid == 0 else 0
     if wanted.no_new_privs:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+    elif wanted.filter:
+        # Only CAP_SYS_ADMIN may install a filter then; so it is done here, as runc does, not last.
+        capabilities.set_all(kept | capabilities.mask(["SYS_ADMIN"]) & wanted.bounding)
+        seccomp.install(wanted.filter)
+    capabilities.set_all(kept)
 
 
 def change_directory(path: str) -> None:
@@ -186,10 +210,15 @@ def close_others() -> None:
     syscalls.close_range(3, flags=syscalls.CLOSE_RANGE_CLOEXEC)
 
 
-def execute(argv: list[str], env: Mapping[str, str]) -> NoReturn:
-    """Replace the process; the command is searched in the container's PATH. Raises OSError when it cannot be run."""
+def execute(argv: list[str], env: Mapping[str, str], wanted: Privileges) -> NoReturn:
+    """Replace the process; the command is searched in the container's PATH. Raises OSError when it cannot be run.
+
+    With no_new_privs the seccomp filter comes last: then a profile has to allow nothing of ours but execve(2).
+    """
     if not argv or not argv[0]:
         raise OSError(errno.ENOENT, "no command: neither the container nor its image has one")
+    if wanted.filter and wanted.no_new_privs:
+        seccomp.install(wanted.filter)
     if "/" in argv[0]:
         os.execve(argv[0], argv, dict(env))
     refused = None

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import PodlabError
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
-from . import interpreter, ipam, lab, paths, sandbox, zygote
+from . import filters, interpreter, ipam, lab, paths, sandbox, zygote
 from .crilog import timestamp
 from .files import read_json, write_json
 from .pause import pause_command
@@ -28,7 +28,8 @@ def start(pods: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], timeout: 
     """
     by_node: dict[str, list[Mapping[str, Any]]] = {}
     for pod, whole in pods:
-        config = {key: value for key, value in whole.items() if key != "sources"}
+        plain = {key: value for key, value in whole.items() if key != "sources"}
+        config = filters.prepare(plain, _node(plain["cluster"], plain["node"]))
         directory = paths.pod_dir(config["cluster"], config["uid"])
         os.makedirs(directory, 0o700, exist_ok=True)
         write_json(paths.sources_file(config["cluster"], config["uid"]), whole.get("sources") or {})

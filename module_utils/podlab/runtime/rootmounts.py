@@ -46,6 +46,8 @@ BASE = (
 
 # name, major, minor
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+# Where a node's devices are not looked for: containerd's list.
+NOT_DEVICES = ("/dev/pts", "/dev/shm", "/dev/fd", "/dev/mqueue", "/dev/.lxc", "/dev/.lxd-mounts", "/dev/.udev")
 DEVICE_LINKS = (
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),
@@ -190,6 +192,11 @@ def without_devices(mounts: Iterable[RootMount]) -> list[RootMount]:
     return [mount if mount.fstype in harmless else mount._replace(flags=mount.flags | sys.MS_NODEV) for mount in mounts]
 
 
+def writable(mounts: Iterable[RootMount]) -> list[RootMount]:
+    """The same mounts, none of them read-only: of a privileged container."""
+    return [mount._replace(flags=mount.flags & ~sys.MS_RDONLY) for mount in mounts]
+
+
 def make_devices(root: int, bind: bool = False) -> None:
     """The devices and links of /dev, whose tmpfs is ours and still empty.
 
@@ -210,6 +217,38 @@ def make_devices(root: int, bind: bool = False) -> None:
     finally:
         os.umask(umask)
         os.close(fd)
+
+
+def make_host_devices(root: int) -> None:
+    """The devices of the node's /dev, for a privileged container: what of them is not there yet.
+
+    As containerd finds them (oci.WithHostDevices): not in what is mounted by itself, and no terminal of others.
+    """
+    fd = sys.openat2(root, "dev", os.O_RDONLY | os.O_DIRECTORY, resolve=sys.RESOLVE_IN_ROOT)
+    umask = os.umask(0)
+    try:
+        for place, directories, names in os.walk("/dev"):
+            directories[:] = [name for name in directories if f"{place}/{name}" not in NOT_DEVICES]
+            for name in names:
+                _copy_device(fd, f"{place}/{name}")
+    finally:
+        os.umask(umask)
+        os.close(fd)
+
+
+def _copy_device(directory: int, path: str) -> None:
+    status = os.stat(path, follow_symlinks=False)
+    if not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)) or path == "/dev/console":
+        return
+    *parents, name = path[len("/dev/") :].split("/")
+    try:
+        for depth in range(len(parents)):
+            os.makedirs(f"/proc/self/fd/{directory}/{'/'.join(parents[: depth + 1])}", 0o755, exist_ok=True)
+        place = "/".join((*parents, name))
+        os.mknod(place, status.st_mode, status.st_rdev, dir_fd=directory)
+        os.chown(place, status.st_uid, status.st_gid, dir_fd=directory, follow_symlinks=False)
+    except FileExistsError:
+        pass  # one of those that every container has
 
 
 def _bind_device(directory: int, name: str, number: int) -> None:
@@ -236,8 +275,6 @@ def mask(root: int, null: int) -> None:
         _mask(root, path, null)
     for path in READONLY:
         _make_readonly(root, path)
-    # With v1 it is a tmpfs, which had to be writable until every controller had its directory.
-    _remount_readonly(root, "/sys/fs/cgroup")
 
 
 def _thermal_throttles(root: int) -> list[str]:
@@ -278,10 +315,11 @@ def _make_readonly(root: int, path: str) -> None:
     place = f"/proc/self/fd/{fd}"
     sys.mount(place, place, None, sys.MS_BIND | sys.MS_REC)
     os.close(fd)
-    _remount_readonly(root, path)
+    remount_readonly(root, path)
 
 
-def _remount_readonly(root: int, path: str) -> None:
+def remount_readonly(root: int, path: str) -> None:
+    """Nothing of the mount at path can be written to, executed or opened as a device."""
     fd = open_inside(root, path)
     sys.mount(None, f"/proc/self/fd/{fd}", None, sys.MS_BIND | sys.MS_REMOUNT | sys.MS_RDONLY | SAFE)
     os.close(fd)

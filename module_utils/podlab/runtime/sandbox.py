@@ -135,10 +135,12 @@ def _start_pause(
     config: Mapping[str, Any], identity: str, hierarchies: cgroup.Hierarchies, pause: Sequence[str], starter: Starter
 ) -> int:
     """Clone pause into its namespaces; return its pid once it has become pause."""
+    # Before the clone, which leaves the files of the node behind.
+    filter_ = enter.seccomp_filter(config["seccomp"])
     read, write = os.pipe()
     pid = starter.clone(sum(syscalls.NAMESPACES[kind] for kind in own_namespaces(config)))
     if pid == 0:
-        _become_pause(config, f"{config['cgroup_parent']}/{identity}", hierarchies, pause, write)
+        _become_pause(config, f"{config['cgroup_parent']}/{identity}", hierarchies, pause, filter_, write)
     os.close(write)
     failed = os.read(read, 4096)
     os.close(read)
@@ -148,7 +150,12 @@ def _start_pause(
 
 
 def _become_pause(
-    config: Mapping[str, Any], path: str, hierarchies: cgroup.Hierarchies, pause: Sequence[str], report: int
+    config: Mapping[str, Any],
+    path: str,
+    hierarchies: cgroup.Hierarchies,
+    pause: Sequence[str],
+    filter_: bytes,
+    report: int,
 ) -> NoReturn:
     """In the clone. pause gets a root of its own that holds nothing but itself, read-only."""
     try:
@@ -166,11 +173,11 @@ def _become_pause(
         syscalls.umount(".", syscalls.MNT_DETACH)
         os.chdir("/")
         enter.reset_process()
-        wanted = enter.Privileges(0, capabilities.mask(capabilities.NAMES), True, 0)
+        wanted = enter.Privileges(0, capabilities.mask(capabilities.NAMES), True, 0, filter_)
         enter.become(enter.User(0, 0, (), "/"), wanted)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         enter.close_others()
-        os.execve(f"/{os.path.basename(pause[0])}", ["/pause", *pause[1:]], {"PATH": enter.DEFAULT_PATH})
+        enter.execute([f"/{os.path.basename(pause[0])}", *pause[1:]], {"PATH": enter.DEFAULT_PATH}, wanted)
     except BaseException as error:
         os.write(report, str(error).encode()[:4096])
     os._exit(1)
