@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..errors import PodlabError
 from . import cgroup_values as rules
+from . import device_filter
 from .cgroup_files import check_path, children, get, hand_down, make, put, set_file, tree_below
 from .cgroup_values import Values, Write
 from .mountinfo import MountInfo, mounts
@@ -183,14 +184,26 @@ class Hierarchies(NamedTuple):
         return stat(self, path)
 
     def set_devices(self, path: str, rules_text: Iterable[str] = DEFAULT_DEVICES) -> bool:
-        """v1: deny every device, then allow the rules ("c 1:3 rwm"). False on v2, which has no such file."""
+        """Allow the rules ("c 1:3 rwm") and no other device: by v1's files, on v2 by a program of eBPF.
+
+        False when the kernel has neither: then only mounts can keep a container from devices that it makes.
+        """
+        wanted = tuple(rules_text)
         for tree in self.v1:
             if "devices" in tree.controllers:
                 directory = os.path.join(tree.directory, path)
                 put(os.path.join(directory, "devices.deny"), "a")
-                for rule in rules_text:
+                for rule in wanted:
                     put(os.path.join(directory, "devices.allow"), rule)
                 return True
+        if wanted == ALL_DEVICES:
+            return True
+        try:
+            if self.v2:
+                device_filter.attach(os.path.join(self.v2.directory, path), device_filter.program(wanted))
+                return True
+        except OSError:
+            pass
         return False
 
     def pids(self, path: str, recursive: bool = True) -> list[int]:

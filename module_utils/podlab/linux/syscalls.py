@@ -72,15 +72,13 @@ _SYS_PIDFD_OPEN = 434
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
 
-# number of pivot_root, capget, capset, clone, keyctl, seccomp
+# number of pivot_root, capget, capset, clone, keyctl, seccomp, bpf
 _NUMBERS = {
-    "x86_64": (155, 125, 126, 56, 250, 317),
-    "aarch64": (41, 90, 91, 220, 219, 277),
+    "x86_64": (155, 125, 126, 56, 250, 317, 321),
+    "aarch64": (41, 90, 91, 220, 219, 277, 280),
 }
-try:
-    _SYS_PIVOT_ROOT, _SYS_CAPGET, _SYS_CAPSET, _SYS_CLONE, _SYS_KEYCTL, _SYS_SECCOMP = _NUMBERS[os.uname().machine]
-except KeyError:
-    _SYS_PIVOT_ROOT = _SYS_CAPGET = _SYS_CAPSET = _SYS_CLONE = _SYS_KEYCTL = _SYS_SECCOMP = -1
+_here = _NUMBERS.get(os.uname().machine, (-1,) * 7)
+_SYS_PIVOT_ROOT, _SYS_CAPGET, _SYS_CAPSET, _SYS_CLONE, _SYS_KEYCTL, _SYS_SECCOMP, _SYS_BPF = _here
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -223,3 +221,8 @@ def join_session_keyring() -> None:
 def seccomp(operation: int, flags: int, argument: bytes) -> None:
     """Change this process's seccomp state (seccomp(2))."""
     _syscall("seccomp", _SYS_SECCOMP, operation, flags, argument)
+
+
+def bpf(command: int, attributes: bytes) -> int:
+    """bpf(2). attributes: union bpf_attr. Returns a descriptor, or 0."""
+    return _syscall("bpf", _SYS_BPF, command, attributes, len(attributes))

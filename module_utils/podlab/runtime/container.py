@@ -73,7 +73,7 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
     path = launch.cgroup
     hierarchies.create(path)
     hierarchies.write(path, cgroup_values(container["resources"]), level="container")
-    hierarchies.set_devices(path, cgroup.ALL_DEVICES if container["privileged"] else cgroup.DEFAULT_DEVICES)
+    filtered = hierarchies.set_devices(path, cgroup.ALL_DEVICES if container["privileged"] else cgroup.DEFAULT_DEVICES)
     merged = containerroot.make_layers(config, container, run)
     mounts = containerroot.container_mounts(
         config, container, run, hierarchies.directories(path) if hierarchies.v1 else []
@@ -92,7 +92,7 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         for fd, flag in joined:
             syscalls.setns(fd, flag)
-        containerroot.make_root(container, merged, mounts, filtered=bool(hierarchies.v1))
+        containerroot.make_root(container, merged, mounts, filtered=filtered)
         # The null device that was opened on the node is the node's; standard input must be the container's own.
         os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
         user = enter.resolve_user(container["user"])

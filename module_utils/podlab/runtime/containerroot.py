@@ -104,14 +104,12 @@ def _cgroup_mounts(directories: list[str]) -> list[RootMount]:
 def make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount], filtered: bool) -> None:
     """In the child's new mount namespace: overlay, mounts, masks, pivot.
 
-    filtered: the cgroup has a device list (v1); else nothing that the container writes to may hold a usable device.
+    filtered: the cgroup filters devices; else nothing that the container writes to may hold a usable device.
     """
     # Slave, so that HostToContainer volumes see what is mounted on the node later, and nothing goes back.
     syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
     base = os.path.dirname(merged)
     options = overlay_options(container["layers"], f"{base}/upper", f"{base}/work")
-    # A privileged container may open every device anyway.
-    filtered = filtered or container["privileged"]
     syscalls.mount("overlay", merged, "overlay", 0 if filtered else syscalls.MS_NODEV, options)
     if not filtered:
         mounts = rootmounts.without_devices(mounts)
