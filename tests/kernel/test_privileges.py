@@ -180,6 +180,18 @@ class TestStatus:
             assert {int(found[key], 16) for key in ("CapPrm", "CapEff")} == {effective & everything}, name
             assert {found[key] for key in ("CapInh", "CapAmb")} == {"0" * 16}, name
 
+    def test_limits(self, pod: runtime.Pod) -> None:
+        """Neither the caller's soft limits nor, where the machine allows it, his hard ones (pods.md 1.5)."""
+        may = int(facts(os.getpid())["CapEff"], 16) >> runtime.CAP_SYS_RESOURCE & 1
+        lines = pathlib.Path(f"/proc/{pod.pid('default')}/limits").read_text().splitlines()
+        found = {line[:26].strip(): line[26:].split()[:2] for line in lines}
+        assert pod.exec("cat", "/proc/self/limits", container="default").out.splitlines() == lines
+        assert found["Max open files"][0] == "1024"
+        assert found["Max stack size"][0] == "8388608"
+        if may:
+            assert found["Max open files"] == ["1024", "524288"]
+            assert found["Max core file size"] == found["Max processes"] == ["unlimited", "unlimited"]
+
     def test_groups(self, pod: runtime.Pod) -> None:
         """fsGroup is one of the process's groups; with Strict nothing of the image's /etc/group is."""
         assert facts(pod.pid("user"))["Groups"].split() == ["2000", "3000", "4000"]

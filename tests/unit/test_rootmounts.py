@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import stat
 from collections.abc import Iterator
 
@@ -172,3 +173,23 @@ def test_every_cpus_thermal_throttle_is_masked(root: int, image: pathlib.Path) -
         "/sys/devices/system/cpu/cpu0/thermal_throttle",
         "/sys/devices/system/cpu/cpu10/thermal_throttle",
     ]
+
+
+def test_names_are_resolved_while_others_rename(tmp_path: pathlib.Path) -> None:
+    """The kernel says EAGAIN to `..` then, of a rename anywhere on the machine; a busy machine always has some."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "one").write_text("")
+    root = os.open(tmp_path, os.O_PATH)
+    renamer = os.fork()
+    if renamer == 0:
+        while True:
+            os.rename(tmp_path / "one", tmp_path / "other")
+            os.rename(tmp_path / "other", tmp_path / "one")
+    try:
+        for _ in range(3000):
+            os.close(rootmounts.open_inside(root, "a/b/../../a/b/../../file"))
+    finally:
+        os.kill(renamer, signal.SIGKILL)
+        os.waitpid(renamer, 0)
+        os.close(root)

@@ -181,11 +181,21 @@ RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
+# Somebody who renames in a loop is to get an error, not to stop us.
+_OPENAT2_TRIES = 128
 
 
 def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) -> int:
-    """Open path below dirfd with the RESOLVE_* restrictions (openat2(2)). O_CLOEXEC is added."""
+    """Open path below dirfd with the RESOLVE_* restrictions (openat2(2)). O_CLOEXEC is added.
+
+    When anything on the machine was renamed or mounted meanwhile, the kernel gives up on `..` with EAGAIN: tried again.
+    """
     how = struct.pack("QQQ", flags | os.O_CLOEXEC, mode, resolve)
+    for _ in range(_OPENAT2_TRIES):
+        try:
+            return _syscall("openat2", _SYS_OPENAT2, dirfd, os.fsencode(path), how, len(how))
+        except BlockingIOError:
+            continue
     return _syscall("openat2", _SYS_OPENAT2, dirfd, os.fsencode(path), how, len(how))
 
 
@@ -226,3 +236,12 @@ def seccomp(operation: int, flags: int, argument: bytes) -> None:
 def bpf(command: int, attributes: bytes) -> int:
     """bpf(2). attributes: union bpf_attr. Returns a descriptor, or 0."""
     return _syscall("bpf", _SYS_BPF, command, attributes, len(attributes))
+
+
+def prlimit(resource: int, limits: tuple[int, int] | None = None) -> tuple[int, int]:
+    """This process's soft and hard limit of RLIMIT_* before; sets it when limits are given (prlimit(2))."""
+    old = ctypes.create_string_buffer(16)
+    new = None if limits is None else struct.pack("QQ", *limits)
+    _check(_libc.prlimit(0, ctypes.c_int(resource), new, old), "prlimit", resource)
+    soft, hard = struct.unpack("QQ", old.raw)
+    return soft, hard

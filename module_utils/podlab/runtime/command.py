@@ -50,6 +50,7 @@ def run(
         raise PodlabError("the container has just ended")
     wanted = enter.privileges(target.container)
     enter.set_oom_score(wanted.oom_score_adj)
+    enter.set_limits()
     cgroup.detect().attach(target.cgroup, 0)
     for fd, kind in fds:
         syscalls.setns(fd, syscalls.NAMESPACES[kind])

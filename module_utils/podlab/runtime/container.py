@@ -86,6 +86,7 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
     def body() -> NoReturn:
         wanted = enter.privileges(container)
         enter.set_oom_score(wanted.oom_score_adj)
+        enter.set_limits()
         hierarchies.attach(path, 0)
         if not hierarchies.v1 and not container["privileged"]:
             # Private on v2, as containerd has it; on v1 the whole path stays visible.

@@ -26,6 +26,20 @@ _OURS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 _IGNORED = tuple(number for number in range(1, signal.NSIG) if signal.getsignal(number) == signal.SIG_IGN)
 
 
+_INFINITY = (1 << 64) - 1
+# RLIMIT_* of containerd when systemd starts it: systemd's defaults, and what containerd.service sets (CORE, NPROC).
+# Pending signals (11) are left as the kernel has them: they follow the machine's memory.
+_LIMITS = (
+    *((number, (_INFINITY, _INFINITY)) for number in (0, 1, 2, 4, 5, 6, 9, 10, 15)),
+    (3, (8 << 20, _INFINITY)),  # STACK
+    (7, (1024, 524288)),  # NOFILE
+    (8, (8 << 20, 8 << 20)),  # MEMLOCK
+    (12, (819200, 819200)),  # MSGQUEUE
+    (13, (0, 0)),  # NICE
+    (14, (0, 0)),  # RTPRIO
+)
+
+
 class User(NamedTuple):
     """Numeric identity inside the container."""
 
@@ -83,6 +97,20 @@ def set_oom_score(value: int) -> None:
         pass
     finally:
         os.close(fd)
+
+
+def set_limits() -> None:
+    """The resource limits of every container: not those of whoever called podlab.
+
+    While still outside of a user namespace, in which nobody may raise one. Without CAP_SYS_RESOURCE a hard limit that
+    is lower stays, and the soft one is at most as high.
+    """
+    for number, (soft, hard) in _LIMITS:
+        try:
+            syscalls.prlimit(number, (soft, hard))
+        except PermissionError:
+            most = syscalls.prlimit(number)[1]
+            syscalls.prlimit(number, (min(soft, most), most))
 
 
 def read_inside(path: str) -> str:

@@ -271,7 +271,7 @@ def mask(root: int, null: int) -> None:
     status = os.fstat(null)
     if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
         raise PodlabError("/dev/null of the node is not the null device")
-    for path in (*MASKED, *_thermal_throttles(root)):
+    for path in dict.fromkeys((*MASKED, *_thermal_throttles(root))):
         _mask(root, path, null)
     for path in READONLY:
         _make_readonly(root, path)
@@ -298,13 +298,31 @@ def _mask(root: int, path: str, null: int) -> None:
             return
         raise
     try:
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
+        directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+        if directory:
             sys.mount("tmpfs", f"/proc/self/fd/{fd}", "tmpfs", sys.MS_RDONLY, "nr_blocks=1,nr_inodes=1")
         else:
             sys.mount(f"/proc/self/fd/{null}", f"/proc/self/fd/{fd}", None, sys.MS_BIND)
             _finish_bind(root, RootMount(path, "", "/dev/null", file=True))
     finally:
         os.close(fd)
+    _verify_mask(root, path, directory)
+
+
+def _verify_mask(root: int, path: str, directory: bool) -> None:
+    """What the container will find at path is the mask. Raises PodlabError when it is something else."""
+    fd = open_inside(root, path)
+    try:
+        status = os.fstat(fd)
+        if directory:
+            covered = stat.S_ISDIR(status.st_mode) and bool(os.fstatvfs(fd).f_flag & os.ST_RDONLY)
+            covered = covered and not os.listdir(f"/proc/self/fd/{fd}")
+        else:
+            covered = stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
+    finally:
+        os.close(fd)
+    if not covered:
+        raise PodlabError(f"{path} cannot be masked: something else is there now")
 
 
 def _make_readonly(root: int, path: str) -> None:
@@ -319,10 +337,18 @@ def _make_readonly(root: int, path: str) -> None:
 
 
 def remount_readonly(root: int, path: str) -> None:
-    """Nothing of the mount at path can be written to, executed or opened as a device."""
+    """Nothing of the mount at path can be written to, executed or opened as a device. Raises PodlabError if it can."""
     fd = open_inside(root, path)
-    sys.mount(None, f"/proc/self/fd/{fd}", None, sys.MS_BIND | sys.MS_REMOUNT | sys.MS_RDONLY | SAFE)
-    os.close(fd)
+    try:
+        sys.mount(None, f"/proc/self/fd/{fd}", None, sys.MS_BIND | sys.MS_REMOUNT | sys.MS_RDONLY | SAFE)
+    finally:
+        os.close(fd)
+    fd = open_inside(root, path)
+    try:
+        if not os.fstatvfs(fd).f_flag & os.ST_RDONLY:
+            raise PodlabError(f"{path} cannot be made read-only: something else is there now")
+    finally:
+        os.close(fd)
 
 
 def pivot(root: int) -> None:

@@ -164,6 +164,7 @@ def _become_pause(
         if not config["host_network"]:
             syscalls.sethostname(config["hostname"])
         enter.set_oom_score(SANDBOX_OOM_SCORE)
+        enter.set_limits()
         root = os.path.dirname(pause[0])
         syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
         syscalls.mount(root, root, None, syscalls.MS_BIND)
