@@ -181,15 +181,19 @@ def test_names_are_resolved_while_others_rename(tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "one").write_text("")
     root = os.open(tmp_path, os.O_PATH)
+    read, write = os.pipe()
     renamer = os.fork()
     if renamer == 0:
+        os.write(write, b".")
         while True:
             os.rename(tmp_path / "one", tmp_path / "other")
             os.rename(tmp_path / "other", tmp_path / "one")
     try:
-        for _ in range(3000):
+        os.read(read, 1)
+        for _ in range(10000):
             os.close(rootmounts.open_inside(root, "a/b/../../a/b/../../file"))
     finally:
         os.kill(renamer, signal.SIGKILL)
         os.waitpid(renamer, 0)
-        os.close(root)
+        for fd in (root, read, write):
+            os.close(fd)
