@@ -151,3 +151,27 @@ def test_a_pod_that_names_its_node_is_not_spared():
     first, second = (thing("Pod", name, **ported(80), nodeName="w1") for name in ("a", "b"))
     (problem,) = plan.plan(store(first, second), cluster(), ()).problems
     assert "w1 didn't have free ports for the requested pod ports (80/TCP is taken)" in str(problem)
+
+
+def test_a_user_namespace_goes_with_no_namespace_of_the_node():
+    forbidden = "Forbidden: when `hostUsers` is false"
+    assert faults(hostUsers=False, hostNetwork=True, hostPID=True, hostIPC=True) == [
+        f"spec.hostNetwork: {forbidden}",
+        f"spec.hostPID: {forbidden}",
+        f"spec.hostIPC: {forbidden}",
+    ]
+    assert faults(hostUsers=False, shareProcessNamespace=True) == []
+    device = {**CONTAINER, "volumeDevices": [{"name": "v", "devicePath": "/dev/x"}]}
+    assert f"spec.containers.0.volumeDevices: {forbidden}" in faults(hostUsers=False, containers=[device])
+
+
+def test_a_user_namespace_maps_65536_users():
+    inner = {**CONTAINER, "securityContext": {"runAsUser": 65535, "runAsGroup": 65536}}
+    outer = {"runAsUser": 65536, "supplementalGroups": [1, 65537]}
+    message = "must be less than 65536 when `hostUsers` is false, and it is"
+    assert faults(hostUsers=False, containers=[inner], securityContext=outer) == [
+        f"spec.containers.0.securityContext.runAsGroup: {message} 65536",
+        f"spec.securityContext.runAsUser: {message} 65536",
+        f"spec.securityContext.supplementalGroups.1: {message} 65537",
+    ]
+    assert faults(hostUsers=True, containers=[inner], securityContext=outer) == []

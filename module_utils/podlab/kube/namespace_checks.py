@@ -9,6 +9,9 @@ from . import hostnames, names, sysctls
 from .field_checks import named
 from .schema import Finding, Path
 
+# What the kubelet maps of a pod's users.
+MAPPED_IDS = 65536
+
 
 def namespaces(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     """Which namespaces go with which, and what a pod on the host network may say of its ports."""
@@ -17,8 +20,34 @@ def namespaces(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         yield Finding((*path, "shareProcessNamespace"), message, "Remove one of them")
     if spec.get("hostNetwork"):
         yield from _host_ports(spec, path)
+    if spec.get("hostUsers") is False:
+        yield from _users(spec, path)
     yield from _names(spec, path)
     yield from sysctls.check(spec, path)
+
+
+def _users(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    """A pod in a user namespace has no other namespace of the node, and no user that it does not map."""
+    for key in ("hostNetwork", "hostPID", "hostIPC"):
+        if spec.get(key):
+            yield Finding((*path, key), "Forbidden: when `hostUsers` is false", "Remove one of them")
+    for index, container in enumerate(spec.get("containers") or []):
+        here = (*path, "containers", index)
+        if container.get("volumeDevices"):
+            yield Finding((*here, "volumeDevices"), "Forbidden: when `hostUsers` is false", "Remove one of them")
+        yield from _mapped(container.get("securityContext") or {}, (*here, "securityContext"))
+    yield from _mapped(spec.get("securityContext") or {}, (*path, "securityContext"))
+
+
+def _mapped(context: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    for key in ("runAsUser", "runAsGroup", "fsGroup"):
+        if (context.get(key) or 0) >= MAPPED_IDS:
+            message = f"must be less than {MAPPED_IDS} when `hostUsers` is false, and it is {context[key]}"
+            yield Finding((*path, key), message, "The pod's user namespace maps no more")
+    for index, group in enumerate(context.get("supplementalGroups") or []):
+        if group >= MAPPED_IDS:
+            message = f"must be less than {MAPPED_IDS} when `hostUsers` is false, and it is {group}"
+            yield Finding((*path, "supplementalGroups", index), message, "The pod's user namespace maps no more")
 
 
 def _host_ports(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:

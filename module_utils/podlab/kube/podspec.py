@@ -63,6 +63,7 @@ def runtime_config(
         "host_network": host_network,
         "host_pid": bool(spec.get("hostPID")),
         "host_ipc": bool(spec.get("hostIPC")),
+        "host_users": spec.get("hostUsers") is not False,
         "sysctls": sysctls.settings(spec),
         "restart_policy": spec["restartPolicy"],
         "grace": spec["terminationGracePeriodSeconds"],

@@ -141,7 +141,7 @@ POD_SPEC = {
     "hostNetwork": YES,
     "hostPID": YES,
     "hostIPC": YES,
-    "hostUsers": only(True),
+    "hostUsers": YES,
     "setHostnameAsFQDN": YES,
     "hostnameOverride": YES,
     "os": {"name": only("linux")},

@@ -65,12 +65,20 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 CLOSE_RANGE_CLOEXEC = 4
 
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+OPEN_TREE_CLONE = 1
+MOUNT_ATTR_IDMAP = 0x00100000
+
 # The same on every architecture since Linux 5.1's unified numbers.
 _SYS_PIDFD_SEND_SIGNAL = 424
 _SYS_OPEN_TREE = 428
+_SYS_MOVE_MOUNT = 429
 _SYS_PIDFD_OPEN = 434
 _SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
+_SYS_MOUNT_SETATTR = 442
 
 # number of pivot_root, capget, capset, clone, keyctl, seccomp, bpf
 _NUMBERS = {
@@ -205,6 +213,18 @@ def open_tree(dirfd: int, path: str, flags: int = 0) -> int:
     O_CLOEXEC is added.
     """
     return _syscall("open_tree", _SYS_OPEN_TREE, dirfd, os.fsencode(path), flags | os.O_CLOEXEC)
+
+
+def move_mount(fd: int, to_dirfd: int, to_path: str) -> None:
+    """Attach the detached mount behind fd at to_path below to_dirfd, or with "" at to_dirfd itself (move_mount(2))."""
+    flags = 0x00000004 | (0 if to_path else 0x00000040)  # MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH
+    _syscall("move_mount", _SYS_MOVE_MOUNT, fd, b"", to_dirfd, os.fsencode(to_path), flags)
+
+
+def mount_setattr(fd: int, attr_set: int = 0, attr_clr: int = 0, propagation: int = 0, userns_fd: int = 0) -> None:
+    """Change the attributes of the mount behind fd, by MOUNT_ATTR_* and MS_* for its propagation (mount_setattr(2))."""
+    attr = struct.pack("QQQQ", attr_set, attr_clr, propagation, userns_fd)
+    _syscall("mount_setattr", _SYS_MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, attr, len(attr))
 
 
 _CAP_VERSION_3 = 0x20080522

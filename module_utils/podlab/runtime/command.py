@@ -14,8 +14,9 @@ from ..errors import PodlabError
 from ..linux import cgroup, process, syscalls
 from . import enter, entry
 
-# Joined after the network's; the PID namespace counts for the child, the mount namespace brings the root with it.
-JOIN = ("ipc", "uts", "net", "cgroup", "pid", "mnt")
+# The user namespace first: the others are its own. The network's before the PID namespace, which counts for the child;
+# the mount namespace brings the root with it.
+JOIN = ("user", "ipc", "uts", "net", "cgroup", "pid", "mnt")
 FAILED_TO_RUN = 255
 
 
@@ -45,7 +46,7 @@ def run(
     """
     enter.forbid_tracing()
     started = process.start_time(target.pid)
-    fds = [(os.open(f"/proc/{target.pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), kind) for kind in JOIN]
+    fds = _foreign(target.pid)
     if not process.alive(target.pid, started):
         raise PodlabError("the container has just ended")
     wanted = enter.privileges(target.container)
@@ -54,6 +55,8 @@ def run(
     cgroup.detect().attach(target.cgroup, 0)
     for fd, kind in fds:
         syscalls.setns(fd, syscalls.NAMESPACES[kind])
+        if kind == "user":
+            wanted = enter.in_user_namespace(wanted, target.container)
     environment = _descend(target, wanted)
     for number, fd in enumerate(streams()):
         os.dup2(fd, number)
@@ -66,6 +69,16 @@ def run(
     for number in range(3):
         os.close(number)
     return entry.exit_code(os.waitpid(child, 0)[1])
+
+
+def _foreign(pid: int) -> list[tuple[int, str]]:
+    """Descriptors of the process's namespaces that are not our own, by kind: what is the node's cannot be joined again.
+
+    (Nobody can who has joined a user namespace of the pod's.)
+    """
+    fds = [(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC), kind) for kind in JOIN]
+    own = {kind: os.stat(f"/proc/self/ns/{kind}").st_ino for kind in JOIN}
+    return [(fd, kind) for fd, kind in fds if os.fstat(fd).st_ino != own[kind]]
 
 
 def _descend(target: Target, wanted: enter.Privileges) -> Mapping[str, str]:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, NoReturn
 from ..errors import PodlabError
 from ..kube import env
 from ..linux import cgroup, syscalls
-from . import containerenv, containerroot, enter
+from . import containerenv, containerroot, enter, mapped
 from .digest import hexdigest
+from .rootmounts import RootMount
 from .starter import Starter
 
 JOIN = (("ipc", syscalls.CLONE_NEWIPC), ("uts", syscalls.CLONE_NEWUTS), ("net", syscalls.CLONE_NEWNET))
@@ -83,17 +84,28 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
     argv, environment = env.argv(container, added), env.whole(container, added)
     joined = [(os.open(f"/proc/{pause}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), flag) for name, flag in JOIN]
 
-    def body() -> NoReturn:
+    def arrive() -> enter.Privileges:
+        """With the node's privileges: into the cgroup."""
         wanted = enter.privileges(container)
         enter.set_oom_score(wanted.oom_score_adj)
         enter.set_limits()
         hierarchies.attach(path, 0)
+        return wanted
+
+    def join() -> None:
+        for fd, flag in joined:
+            syscalls.setns(fd, flag)
+
+    def plain() -> NoReturn:
+        wanted = arrive()
+        join()
+        body(wanted, mounts)
+
+    def body(wanted: enter.Privileges, mounts: list[RootMount], within: bool = False) -> NoReturn:
         if not hierarchies.v1 and not container["privileged"]:
             # Private on v2, as containerd has it; on v1 the whole path stays visible.
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
-        for fd, flag in joined:
-            syscalls.setns(fd, flag)
-        containerroot.make_root(container, merged, mounts, filtered=filtered)
+        containerroot.make_root(container, merged, mounts, filtered, mapped=within)
         # The null device that was opened on the node is the node's; standard input must be the container's own.
         os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
         user = enter.resolve_user(container["user"])
@@ -106,10 +118,20 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
         os.write(write, b"exec:")
         enter.execute(argv, final, wanted)
 
+    def outside(userns: int) -> tuple[enter.Privileges, list[RootMount]]:
+        wanted = arrive()
+        return wanted, mapped.prepare(container, merged, mounts, config["id_base"], userns, filtered)
+
+    def inside(wanted: enter.Privileges, mounts: list[RootMount]) -> NoReturn:
+        _run_child(lambda: body(enter.in_user_namespace(wanted, container), mounts, True), *outputs, write)
+
     read, write = os.pipe()
-    pid = _clone(config, pause, starter)
-    if pid == 0:
-        _run_child(body, *outputs, write)
+    if config["host_users"]:
+        pid = _clone(config, pause, starter)
+        if pid == 0:
+            _run_child(plain, *outputs, write)
+    else:
+        pid = mapped.clone(starter, write, mapped.Pod(pause, config["share_pid"]), outside, join, inside)
     os.close(write)
     for fd, _ in joined:
         os.close(fd)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import PodlabError
-from ..linux import syscalls
+from ..linux import syscalls, usernamespace
 from ..linux.mount import overlay_options
 from . import paths, rootmounts, volumes
 from .rootmounts import RootMount
@@ -101,28 +101,48 @@ def _cgroup_mounts(directories: list[str]) -> list[RootMount]:
     return made
 
 
-def make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount], filtered: bool) -> None:
-    """In the child's new mount namespace: overlay, mounts, masks, pivot.
-
-    filtered: the cgroup filters devices; else nothing that the container writes to may hold a usable device.
-    """
-    # Slave, so that HostToContainer volumes see what is mounted on the node later, and nothing goes back.
-    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+def mount_overlay(container: Mapping[str, Any], merged: str, filtered: bool) -> None:
+    """Mount the container's layers at merged. filtered: as of make_root()."""
     base = os.path.dirname(merged)
     options = overlay_options(container["layers"], f"{base}/upper", f"{base}/work")
     syscalls.mount("overlay", merged, "overlay", 0 if filtered else syscalls.MS_NODEV, options)
+
+
+def _own_copy() -> int:
+    """The working directory, mounted once more: what came along from another user namespace cannot be a root."""
+    fd = usernamespace.tree(".")
+    usernamespace.attach(fd, ".")
+    root = syscalls.openat2(fd, ".", os.O_RDONLY | os.O_DIRECTORY)
+    os.close(fd)
+    return root
+
+
+def make_root(
+    container: Mapping[str, Any], merged: str, mounts: list[RootMount], filtered: bool, mapped: bool = False
+) -> None:
+    """In the child's new mount namespace: overlay, mounts, masks, pivot.
+
+    filtered: the cgroup filters devices; else nothing that the container writes to may hold a usable device.
+    mapped: in the pod's user namespace; the overlay is mounted already and the working directory (mapped.prepare()).
+    """
+    # Slave, so that HostToContainer volumes see what is mounted on the node later, and nothing goes back.
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
     if not filtered:
         mounts = rootmounts.without_devices(mounts)
-    root = os.open(merged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if mapped:
+        root = _own_copy()
+    else:
+        mount_overlay(container, merged, filtered)
+        root = os.open(merged, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     rootmounts.refuse_links(root)
     # Into the tmpfs that we mount there; a volume at /dev is left as it is.
     dev = next((number for number, mount in enumerate(mounts, 1) if mount[:2] == ("/dev", "tmpfs")), 0)
     rootmounts.perform(root, mounts[:dev])
     if dev:
-        rootmounts.make_devices(root, bind=not filtered)
+        rootmounts.make_devices(root, bind=mapped or not filtered)
     if dev and container["privileged"]:
-        rootmounts.make_host_devices(root)
+        rootmounts.make_host_devices(root, bind=mapped)
     rootmounts.perform(root, mounts[dev:])
     if container["masked"]:
         rootmounts.mask(root, null)
@@ -133,7 +153,8 @@ def make_root(container: Mapping[str, Any], merged: str, mounts: list[RootMount]
     _make_working_directory(root, container["cwd"])
     if container["readonly_root"]:
         kept = 0 if filtered else syscalls.MS_NODEV
-        syscalls.mount(None, merged, None, syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | kept)
+        flags = syscalls.MS_BIND | syscalls.MS_REMOUNT | syscalls.MS_RDONLY | kept
+        syscalls.mount(None, f"/proc/self/fd/{root}", None, flags)
     rootmounts.pivot(root)
     os.close(root)
     os.close(null)

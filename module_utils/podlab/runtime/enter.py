@@ -85,10 +85,16 @@ def seccomp_filter(wanted: Mapping[str, Any]) -> bytes:
         return file.read()
 
 
-def set_oom_score(value: int) -> None:
+def in_user_namespace(wanted: Privileges, container: Mapping[str, Any]) -> Privileges:
+    """The same in a user namespace that has just been joined: whoever joins one has every capability there is in it."""
+    bounding = capabilities.own_bounding()
+    return wanted._replace(caps=capabilities.mask(container["caps"]) & bounding, bounding=bounding)
+
+
+def set_oom_score(value: int, pid: int | str = "self") -> None:
     """Write oom_score_adj; without CAP_SYS_RESOURCE it cannot go below what it is and stays, as with containerd."""
     try:
-        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
     except OSError:
         return
     try:
@@ -206,11 +212,16 @@ def reset_process() -> None:
 def become(user: User, wanted: Privileges) -> None:
     """Drop to the container's capabilities, user and seccomp filter, in the order in which each is still allowed."""
     capabilities.limit_bounding(wanted.caps, wanted.bounding)
-    os.setgroups(user.groups)
     if user.uid:
         syscalls.prctl(8, 1)  # PR_SET_KEEPCAPS, so that the sets below can still be written
-    os.setresgid(user.gid, user.gid, user.gid)
-    os.setresuid(user.uid, user.uid, user.uid)
+    try:
+        os.setgroups(user.groups)
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise PodlabError(f"cannot set uid {user.uid}, gid {user.gid}: not mapped in the user namespace") from error
     # An unprivileged user starts with nothing: only root gets permitted and effective.
     kept = wanted.caps if user.uid == 0 else 0
     if wanted.no_new_privs:

@@ -7,10 +7,12 @@ from typing import Any
 
 from ..linux import syscalls
 from ..linux.mount import overlay_options
+from ..linux.usernamespace import SIZE
 from ..step import Step
 from . import paths, sandbox
 from .container import container_id
 from .containerroot import container_mounts
+from .mapped import UNMAPPED
 from .rootmounts import RootMount
 
 _OPTIONS = (
@@ -22,8 +24,10 @@ _OPTIONS = (
 )
 
 
+# mount(8)'s way to what containers in a user namespace see of the machine's files.
+_IDMAP = "X-mount.idmap=/proc/$PAUSE/ns/user"
 # Kind of a namespace -> the option of unshare(1) and nsenter(1).
-_OPTION = {"net": "--net", "ipc": "--ipc", "uts": "--uts", "pid": "--pid", "mnt": "--mount"}
+_OPTION = {"net": "--net", "ipc": "--ipc", "uts": "--uts", "pid": "--pid", "mnt": "--mount", "user": "--user"}
 
 
 def pod_steps(config: Mapping[str, Any], why: str) -> Iterator[Step]:
@@ -33,6 +37,11 @@ def pod_steps(config: Mapping[str, Any], why: str) -> Iterator[Step]:
     yield Step("cgroup.create", name, ("mkdir", "-p", f"/sys/fs/cgroup/cpu/{config['cgroup_parent']}/{identity}"), why)
     flags = tuple(_OPTION[kind] for kind in sandbox.own_namespaces(config))
     yield Step("sandbox.create", name, ("unshare", *flags, "--fork", "/pause"), why)
+    if not config["host_users"]:
+        for kind in ("uid_map", "gid_map"):
+            # $ID_BASE: the first ID of the machine that no other pod has, a multiple of 65536.
+            script = f"echo 0 $ID_BASE {SIZE} > /proc/$PAUSE/{kind}"
+            yield Step("sandbox.map", name, ("sh", "-c", script), why)
     if not config["host_network"]:
         for argv in _network(config, identity):
             yield Step("network.connect", name, argv, why)
@@ -88,20 +97,24 @@ def _container(config: Mapping[str, Any], container: Mapping[str, Any], name: st
         if value is not None:
             script = f"echo {value} > /sys/fs/cgroup/{file.format(path)}"
             yield Step("cgroup.write", target, ("sh", "-c", script), why)
+    mapped = () if config["host_users"] else (_IDMAP,)
+    for layer in container["layers"] if mapped else ():
+        yield Step("mount.add", target, ("mount", "--bind", "-o", _IDMAP, layer, layer), why)
     options = overlay_options(container["layers"] or ["(image)"], f"{base}/upper", f"{base}/work")
     yield Step("mount.add", target, ("mount", "-t", "overlay", "-o", options, "overlay", f"{base}/merged"), why)
     for mount in container_mounts(config, container, 0, []):
-        yield Step("mount.add", target, _mount(mount, f"{base}/merged"), why)
+        yield Step("mount.add", target, _mount(mount, f"{base}/merged", mapped), why)
     theirs = sandbox.own_namespaces(config)
-    joined = tuple(_OPTION[kind] for kind in ("ipc", "uts", "net") if kind in theirs)
+    joined = tuple(_OPTION[kind] for kind in ("user", "ipc", "uts", "net") if kind in theirs)
     joined += ("--pid",) if config["share_pid"] else ()
     unshared = ("--mount",) if config["share_pid"] or config["host_pid"] else ("--mount", "--pid")
     argv = ("nsenter", "--target", "$PAUSE", *joined, "unshare", *unshared, "--fork", "chroot", f"{base}/merged")
     yield Step("container.start", target, (*argv, *container["command"]), why)
 
 
-def _mount(mount: RootMount, root: str) -> tuple[str, ...]:
+def _mount(mount: RootMount, root: str, mapped: tuple[str, ...]) -> tuple[str, ...]:
     words = [word for flag, word in _OPTIONS if mount.flags & flag] + ([mount.data] if mount.data else [])
+    words += mapped if not mount.fstype and not mount.source.startswith(UNMAPPED) else ()
     options = ("-o", ",".join(words)) if words else ()
     kind = ("-t", mount.fstype) if mount.fstype else ("--rbind",)
     return ("mount", *kind, *options, mount.source, f"{root}{mount.target}")

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import PodlabError
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
-from . import filters, interpreter, ipam, lab, paths, sandbox, zygote
+from . import filters, idranges, interpreter, ipam, lab, paths, sandbox, zygote
 from .crilog import timestamp
 from .files import read_json, write_json
 from .pause import pause_command
@@ -33,6 +33,7 @@ def start(pods: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], timeout: 
         directory = paths.pod_dir(config["cluster"], config["uid"])
         os.makedirs(directory, 0o700, exist_ok=True)
         write_json(paths.sources_file(config["cluster"], config["uid"]), whole.get("sources") or {})
+        config = idranges.given(config)
         write_json(f"{directory}/config.json", config)
         write_json(f"{directory}/pod.json", pod)
         by_node.setdefault(config["node"], []).append(config)

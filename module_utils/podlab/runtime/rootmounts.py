@@ -23,7 +23,10 @@ PROPAGATION = {
 
 
 class RootMount(NamedTuple):
-    """One mount inside a container's root. fstype "" is a bind of source; file: the target is a file."""
+    """One mount inside a container's root. fstype "" is a bind of source; file: the target is a file.
+
+    tree: descriptor of a detached mount that is attached instead of source.
+    """
 
     target: str
     fstype: str
@@ -32,6 +35,7 @@ class RootMount(NamedTuple):
     data: str = ""
     file: bool = False
     propagation: str = ""
+    tree: int = -1
 
 
 BASE = (
@@ -162,7 +166,11 @@ def _perform(root: int, mount: RootMount) -> None:
         if mount.fstype:
             sys.mount(mount.source, place, mount.fstype, mount.flags, mount.data or None)
             return
-        sys.mount(mount.source, place, None, sys.MS_BIND | sys.MS_REC)
+        if mount.tree >= 0:
+            sys.move_mount(mount.tree, fd, "")
+            os.close(mount.tree)
+        else:
+            sys.mount(mount.source, place, None, sys.MS_BIND | sys.MS_REC)
     except OSError as error:
         raise PodlabError(f"cannot mount {mount.source} on {mount.target}: {os.strerror(error.errno or 0)}") from error
     finally:
@@ -219,8 +227,8 @@ def make_devices(root: int, bind: bool = False) -> None:
         os.close(fd)
 
 
-def make_host_devices(root: int) -> None:
-    """The devices of the node's /dev, for a privileged container: what of them is not there yet.
+def make_host_devices(root: int, bind: bool = False) -> None:
+    """The devices of the node's /dev, for a privileged container: what of them is not there yet. bind: as above.
 
     As containerd finds them (oci.WithHostDevices): not in what is mounted by itself, and no terminal of others.
     """
@@ -230,13 +238,13 @@ def make_host_devices(root: int) -> None:
         for place, directories, names in os.walk("/dev"):
             directories[:] = [name for name in directories if f"{place}/{name}" not in NOT_DEVICES]
             for name in names:
-                _copy_device(fd, f"{place}/{name}")
+                _copy_device(fd, f"{place}/{name}", bind)
     finally:
         os.umask(umask)
         os.close(fd)
 
 
-def _copy_device(directory: int, path: str) -> None:
+def _copy_device(directory: int, path: str, bind: bool) -> None:
     status = os.stat(path, follow_symlinks=False)
     if not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)) or path == "/dev/console":
         return
@@ -245,18 +253,22 @@ def _copy_device(directory: int, path: str) -> None:
         for depth in range(len(parents)):
             os.makedirs(f"/proc/self/fd/{directory}/{'/'.join(parents[: depth + 1])}", 0o755, exist_ok=True)
         place = "/".join((*parents, name))
+        if bind:
+            _bind_device(directory, place, status.st_rdev, stat.S_IFMT(status.st_mode))
+            return
         os.mknod(place, status.st_mode, status.st_rdev, dir_fd=directory)
         os.chown(place, status.st_uid, status.st_gid, dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
         pass  # one of those that every container has
 
 
-def _bind_device(directory: int, name: str, number: int) -> None:
-    source = os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)
+def _bind_device(directory: int, name: str, number: int, kind: int = stat.S_IFCHR) -> None:
+    """A file below the directory that shows the node's device of that name, once it is found to be that one."""
     os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=directory))
+    source = os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)
     target = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     status = os.fstat(source)
-    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != number:
+    if stat.S_IFMT(status.st_mode) != kind or status.st_rdev != number:
         raise PodlabError(f"/dev/{name} of the node is not the device it should be")
     sys.mount(f"/proc/self/fd/{source}", f"/proc/self/fd/{target}", None, sys.MS_BIND)
     os.close(source)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from ..errors import PodlabError
 from ..kube import podfiles
-from ..linux import capabilities, cgroup, syscalls, sysctl
+from ..linux import capabilities, cgroup, syscalls, sysctl, usernamespace
 from ..linux.netlink import Netlink
 from . import enter, ipam, paths, sysctls
 from .container import cgroup_values
@@ -55,7 +55,8 @@ def own_namespaces(config: Mapping[str, Any]) -> tuple[str, ...]:
     """
     shared = {"host_network": ("net", "uts"), "host_ipc": ("ipc",), "host_pid": ("pid",)}
     theirs = {kind for key, kinds in shared.items() if config[key] for kind in kinds}
-    return tuple(kind for kind in ("net", "ipc", "uts", "pid", "mnt") if kind not in theirs)
+    user = () if config["host_users"] else ("user",)
+    return (*user, *(kind for kind in ("net", "ipc", "uts", "pid", "mnt") if kind not in theirs))
 
 
 def create(
@@ -71,7 +72,7 @@ def create(
     pid = 0
     try:
         if not config["host_ipc"]:
-            _make_shm(directory)
+            _make_shm(directory, config.get("id_base", 0))
         pid = _start_pause(config, identity, hierarchies, pause, starter)
         network = config["network"]
         address = config["host_ip"]
@@ -79,6 +80,8 @@ def create(
             address = ipam.allocate(_STORE, network["pod_cidr"], network["gateway"], identity)
             connect(open_namespace(pid, "net"), veth_name(identity), address, network)
         sysctls.apply(pid, config["sysctls"])
+        if not config["host_users"]:
+            _check_idmapped_mounts(config, pid)
         _write_files(config, directory, address)
     except BaseException:
         if pid:
@@ -103,6 +106,15 @@ def stop(sandbox: Sandbox) -> None:
     os.close(sandbox.pidfd)
 
 
+def _check_idmapped_mounts(config: Mapping[str, Any], pid: int) -> None:
+    """Raises PodlabError when the images' or the pod's file system cannot be seen with other users."""
+    userns = open_namespace(pid, "user")
+    layers = [layer for container in config["containers"] for layer in container["layers"][:1]]
+    for place in dict.fromkeys([*layers, paths.pod_dir(config["cluster"], config["uid"])]):
+        os.close(usernamespace.mapped_tree(place, userns))
+    os.close(userns)
+
+
 def remove_traces(config: Mapping[str, Any], identity: str) -> None:
     """Take away what a sandbox leaves when its pause is gone: veth, address, /dev/shm."""
     # The veth goes with the pod's namespace, but not before the kernel's worker comes to it: a new sandbox of the
@@ -124,11 +136,11 @@ def _make_cgroups(config: Mapping[str, Any], identity: str, hierarchies: cgroup.
     hierarchies.write(f"{parent}/{identity}", cgroup.Values(cpu_shares=2), level="container")
 
 
-def _make_shm(directory: str) -> None:
+def _make_shm(directory: str, owner: int) -> None:
     target = f"{directory}/shm"
     os.makedirs(target, exist_ok=True)
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
-    syscalls.mount("shm", target, "tmpfs", flags, f"mode=1777,size={SHM_SIZE}")
+    syscalls.mount("shm", target, "tmpfs", flags, f"mode=1777,size={SHM_SIZE},uid={owner},gid={owner}")
 
 
 def _start_pause(
@@ -138,10 +150,20 @@ def _start_pause(
     # Before the clone, which leaves the files of the node behind.
     filter_ = enter.seccomp_filter(config["seccomp"])
     read, write = os.pipe()
+    waits, go = os.pipe()
     pid = starter.clone(sum(syscalls.NAMESPACES[kind] for kind in own_namespaces(config)))
     if pid == 0:
-        _become_pause(config, f"{config['cgroup_parent']}/{identity}", hierarchies, pause, filter_, write)
+        os.close(go)
+        _become_pause(config, f"{config['cgroup_parent']}/{identity}", hierarchies, pause, filter_, write, waits)
     os.close(write)
+    os.close(waits)
+    try:
+        if not config["host_users"]:
+            usernamespace.write_maps(pid, config["id_base"])
+            enter.set_oom_score(SANDBOX_OOM_SCORE, pid)
+        os.write(go, b"1")
+    finally:
+        os.close(go)
     failed = os.read(read, 4096)
     os.close(read)
     if failed:
@@ -156,8 +178,12 @@ def _become_pause(
     pause: Sequence[str],
     filter_: bytes,
     report: int,
+    go: int,
 ) -> NoReturn:
-    """In the clone. pause gets a root of its own that holds nothing but itself, read-only."""
+    """In the clone. pause gets a root of its own that holds nothing but itself, read-only.
+
+    go: readable when its user namespace, if it has one, has its maps: until then nobody is root in it.
+    """
     try:
         os.setsid()
         hierarchies.attach(path, 0)
@@ -174,6 +200,8 @@ def _become_pause(
         syscalls.umount(".", syscalls.MNT_DETACH)
         os.chdir("/")
         enter.reset_process()
+        if not os.read(go, 1):
+            os._exit(1)
         wanted = enter.Privileges(0, capabilities.mask(capabilities.NAMES), True, 0, filter_)
         enter.become(enter.User(0, 0, (), "/"), wanted)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)

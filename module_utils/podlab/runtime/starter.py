@@ -25,12 +25,20 @@ class Starter:
 
     def __init__(self) -> None:
         self.born: list[int] = []
+        self.helpers: list[int] = []
 
     def clone(self, flags: int) -> int:
         """clone(2) a child of the supervisor; 0 in it."""
         pid = syscalls.clone(flags | CLONE_PARENT)
         if pid:
             self.born.append(pid)
+        return pid
+
+    def help(self, flags: int) -> int:
+        """clone(2) a child of the supervisor that ends by itself, before our result is asked for; 0 in it."""
+        pid = syscalls.clone(flags | CLONE_PARENT)
+        if pid:
+            self.helpers.append(pid)
         return pid
 
 
@@ -47,7 +55,11 @@ def borrow(work: Callable[[Starter], dict[str, Any] | None]) -> dict[str, Any]:
     with os.fdopen(read, "rb") as file:
         said = file.read()
     os.waitpid(child, 0)
-    result: dict[str, Any] = marshal.loads(said) if said else {"error": "its starter ended without a word", "born": []}
+    result: dict[str, Any] = {"error": "its starter ended without a word", "born": []}
+    if said:
+        result, helpers = marshal.loads(said)
+        for pid in helpers:
+            _reap(pid)
     # Work may return an error of its own, of one container among several: only what was raised has "born".
     if "born" not in result:
         return result
@@ -63,7 +75,7 @@ def _work(work: Callable[[Starter], dict[str, Any] | None], write: int) -> None:
     except BaseException as error:
         reason = getattr(error, "details", {}).get("reason", "")
         result = {"error": str(error) or repr(error), "reason": reason, "born": starter.born}
-    data = marshal.dumps(result)
+    data = marshal.dumps((result, starter.helpers))
     while data:
         data = data[os.write(write, data) :]
     os._exit(0)
