@@ -154,7 +154,8 @@ class Pods:
 
     def _item(self, pod: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Item:
         uid = pod["metadata"]["uid"]
-        after = {"node": pod["spec"]["nodeName"], "images": [each["image"] for each in pod["spec"]["containers"]]}
+        containers = [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]
+        after = {"node": pod["spec"]["nodeName"], "images": [each["image"] for each in containers]}
         going = entry is not None and entry["status"].get("deletionTimestamp")
         if entry and not going and (entry["alive"] or entry["status"].get("phase") in TERMINAL):
             return self._updated(pod, entry["alive"], self._kept(pod, entry["pod"], after))

@@ -55,11 +55,11 @@ class Lab:
     def pod(self, *containers: Mapping[str, Any], name: str = "", **spec: Any) -> dict[str, Any]:
         """A complete Pod object of these containers, as the action plugin would plan it."""
         self.number += 1
-        name = name or f"p{self.number}"
-        made = [{"name": f"c{number}", "image": "busybox", **each} for number, each in enumerate(containers)]
+        name, node = name or f"p{self.number}", self.cluster.nodes[0].name
+        for key, given in {"containers": containers, "initContainers": spec.get("initContainers", ())}.items():
+            spec[key] = [{"name": f"{key[0]}{n}", "image": "busybox", **each} for n, each in enumerate(given)]
         identity = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.name}/{name}/{self.number}"))
-        full = defaults.pod_spec({"terminationGracePeriodSeconds": 1, **spec, "containers": made})
-        full["nodeName"] = self.cluster.nodes[0].name
+        full = defaults.pod_spec({"terminationGracePeriodSeconds": 1, "nodeName": node, **spec})
         metadata = {"name": name, "namespace": "default", "uid": identity, "labels": {}}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": full}
 
@@ -116,8 +116,9 @@ class Pod:
         return found
 
     def container(self, name: str = "c0") -> Status:
-        """One entry of containerStatuses."""
-        return next((each for each in self.status().get("containerStatuses", ()) if each["name"] == name), {})
+        """One entry of containerStatuses or initContainerStatuses."""
+        every = [each for key, found in self.status().items() if key.endswith("ontainerStatuses") for each in found]
+        return next((each for each in every if each["name"] == name), {})
 
     def until(self, condition: Callable[[Pod], Any], seconds: float = SECONDS) -> Status:
         """Wait for status.json to be written until the condition holds; return the status."""

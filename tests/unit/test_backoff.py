@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from podlab.kube.backoff import BackOff, message, restarts
+from podlab.kube.backoff import BackOff, message
+from podlab.kube.lifecycle import restarts
 
 
 def waits(runs: list[float], **options: float) -> list[float]:
@@ -61,7 +62,8 @@ RESTARTS = {
 
 @pytest.mark.parametrize(("case", "expected"), RESTARTS.items(), ids=map(str, RESTARTS))
 def test_who_is_started_again(case: tuple[str, int], expected: bool) -> None:
-    assert restarts(*case) is expected
+    policy, code = case
+    assert restarts({"policy": policy, "rules": []}, code) is expected
 
 
 def test_the_waits_of_an_hour_of_crashes_never_shrink() -> None:

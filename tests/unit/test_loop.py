@@ -32,17 +32,15 @@ def test_actions_come_in_the_order_of_their_times() -> None:
     assert said[3:] == ["later"]
 
 
-def test_an_action_may_set_and_forget_others() -> None:
+def test_an_action_may_set_another() -> None:
     clock, said = Clock(), list[str]()
     loop = Loop(clock)
 
     def first() -> None:
         said.append("first")
-        loop.forget_times()
         loop.at(5, lambda: said.append("second"))
 
     loop.at(1, first)
-    loop.at(2, lambda: said.append("forgotten"))
     clock.seconds = 3
     loop.step()
     clock.seconds = 8

@@ -121,8 +121,13 @@ def test_whole():
                 "stop_signal": "SIGTERM",
                 "image_pull_policy": "Always",
                 "probes": {},
+                "restart": {"policy": "Always", "rules": []},
+                "hooks": {},
+                "sidecar": False,
             }
         ],
+        "init_containers": [],
+        "active_deadline": None,
     }
 
 

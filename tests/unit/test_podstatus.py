@@ -55,6 +55,37 @@ def test_phase(_case: str, phase: str, views: list[Any]) -> None:
     assert podstatus.phase(views) == phase
 
 
+def init(state: dict[str, Any], restarts: bool = False, last: dict[str, Any] = NO_LAST, **more: Any) -> Any:
+    done = state.get("terminated", {}).get("exitCode") == 0
+    return {**view(state, restarts, last, "i"), "sidecar": False, "ready": done, **more}
+
+
+def side(state: dict[str, Any], **more: Any) -> Any:
+    return {**view(state, True, name="s"), "sidecar": True, **more}
+
+
+INITIALIZING = {"waiting": {"reason": "PodInitializing"}}
+AGAIN = view(INITIALIZING, True)
+WITH_INITS = [
+    ("the init container runs", "Pending", [AGAIN], [init(RUNNING)]),
+    ("it waits for its turn", "Pending", [AGAIN], [init(ended(0)), init(INITIALIZING, True)]),
+    ("it has failed and comes again", "Pending", [AGAIN], [init(LOOPING, True, ended(1))]),
+    ("it has failed for good", "Failed", [AGAIN], [init(ended(1))]),
+    ("it has failed for good, a sidecar still runs", "Pending", [AGAIN], [side(RUNNING), init(ended(1))]),
+    ("a sidecar has not started", "Pending", [AGAIN], [side(RUNNING, started=False)]),
+    ("a sidecar starts again beside the others", "Running", [view(RUNNING)], [side(RUNNING, started=False)]),
+    ("init containers run again in a new sandbox", "Running", [view(ended(1), True)], [init(LOOPING, True, ended(0))]),
+    ("all done, a sidecar still runs", "Running", [view(ended(0))], [side(RUNNING)]),
+    ("all done, the sidecar has failed", "Succeeded", [view(ended(0))], [side(ended(3))]),
+    ("a sidecar has ended, the main container runs", "Running", [view(RUNNING)], [side(ended(0))]),
+]
+
+
+@pytest.mark.parametrize(("_case", "phase", "views", "inits"), WITH_INITS, ids=[row[0] for row in WITH_INITS])
+def test_phase_with_init_containers(_case: str, phase: str, views: list[Any], inits: list[Any]) -> None:
+    assert podstatus.phase(views, inits) == phase
+
+
 CONFIG = {"host_ip": "172.18.0.3", "qos": "Burstable"}
 
 
@@ -195,3 +226,30 @@ def test_terminated(code: int, given: str, reason: str, signal: int | None) -> N
 
 def test_the_termination_message() -> None:
     assert podstatus.terminated(1, "", "t0", "t1", "f00", "why")["terminated"]["message"] == "why"
+
+
+def with_inits(views: list[Any], inits: list[Any], failure: Any = None) -> dict[str, Any]:
+    return podstatus.pod_status(CONFIG, views, "10.244.0.5", "t0", "t1", inits=inits, failure=failure)
+
+
+def test_initialized_names_what_is_missing() -> None:
+    found = with_inits([AGAIN], [init(ended(0)), side(RUNNING, started=False, name="late"), init(INITIALIZING, True)])
+    initialized = next(each for each in found["conditions"] if each["type"] == "Initialized")
+    assert (initialized["status"], initialized["reason"]) == ("False", "ContainersNotInitialized")
+    assert initialized["message"] == "containers with incomplete status: [late i]"
+    assert [each["name"] for each in found["initContainerStatuses"]] == ["i", "late", "i"]
+
+
+def test_initialized_stays_true_once_a_main_container_has_begun() -> None:
+    assert conditions(with_inits([view(ended(1), True)], [init(INITIALIZING, True)]))["Initialized"][0] == "True"
+
+
+def test_a_sidecar_that_is_not_ready_keeps_the_pod_unready() -> None:
+    assert conditions(with_inits([view(RUNNING)], [side(RUNNING, ready=False)]))["Ready"][2] == "ContainersNotReady"
+    assert conditions(with_inits([view(RUNNING)], [side(RUNNING), init(ended(0))]))["Ready"][0] == "True"
+
+
+def test_what_has_ended_the_pod_from_outside() -> None:
+    found = with_inits([view(ended(0))], [], ("DeadlineExceeded", "too long"))
+    assert (found["phase"], found["reason"], found["message"]) == ("Failed", "DeadlineExceeded", "too long")
+    assert conditions(found)["Ready"][2] == "PodFailed"

@@ -33,8 +33,9 @@ def test_a_machine_without_room_for_a_probe_says_nothing_of_the_container() -> N
     run = Run({"name": "web", "probes": {"liveness": SPEC}})
     loop = Loop()
     failed: list[str] = []
-    owner = Owner(lambda: None, lambda _run, kind: failed.append(kind), lambda: "127.0.0.1", set)
-    prober = Prober({}, [run], loop, lambda: loop.time, owner)  # type: ignore[arg-type]
+    nothing: Any = lambda *_: None  # noqa: E731
+    owner = Owner(nothing, lambda _run, kind: failed.append(kind), lambda: "127.0.0.1", nothing, set, nothing)
+    prober = Prober([run], loop, lambda: loop.time, owner)  # type: ignore[arg-type]
     run.pid = os.getpid()
     prober.begin(run)
     with no_descriptors():

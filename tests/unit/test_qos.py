@@ -107,3 +107,49 @@ def test_cgroup_parent(quality, path):
 )
 def test_page_size(resource, name):
     assert qos.page_size(resource) == name
+
+
+def needs(cpu, memory=None, **more):
+    return container(limits={"cpu": cpu, **({"memory": memory} if memory else {})}) | more
+
+
+SIDECAR = {"restartPolicy": "Always"}
+
+
+@pytest.mark.parametrize(
+    ("inits", "milli"),
+    [
+        ([], 300),
+        ([needs("200m")], 300),
+        ([needs("400m"), needs("350m")], 400),
+        ([needs("100m", **SIDECAR)], 400),
+        ([needs("100m", **SIDECAR), needs("350m")], 450),
+        ([needs("350m"), needs("100m", **SIDECAR)], 400),
+        ([needs("100m", **SIDECAR), needs("400m"), needs("50m", **SIDECAR)], 500),
+    ],
+)
+def test_a_pod_needs_what_it_needs_at_its_largest_moment(inits, milli):
+    values = qos.pod_values([needs("100m"), needs("200m")], inits)
+    assert (values["cpu_shares"], values["cpu_quota_us"]) == (milli * 1024 // 1000, milli * 100)
+
+
+def test_an_init_container_without_a_limit_leaves_the_pod_without_one():
+    mains = [needs("100m", "64Mi")]
+    assert qos.pod_values(mains, [needs("50m", "96Mi")])["memory_limit"] == 96 * 2**20
+    assert qos.pod_values(mains, [needs("50m")])["memory_limit"] is None
+    assert qos.pod_values(mains, [container()])["cpu_quota_us"] is None
+
+
+@pytest.mark.parametrize(
+    ("own", "mains", "more", "score"),
+    [
+        ("64Mi", ["256Mi", "128Mi"], {}, 938),
+        ("64Mi", ["256Mi", "128Mi"], SIDECAR, 875),
+        ("512Mi", ["256Mi", "128Mi"], SIDECAR, 500),
+        ("64Mi", ["256Mi", None], SIDECAR, 938),
+    ],
+)
+def test_a_sidecar_is_not_killed_before_the_smallest_regular_container(own, mains, more, score):
+    init = container({"memory": own}) | more
+    beside = [container({"memory": size} if size else {}) for size in mains]
+    assert qos.container_oom_score_adj("Burstable", init, GIB, beside) == score

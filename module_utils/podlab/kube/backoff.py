@@ -34,8 +34,3 @@ def message(delay: float, container: str, pod: str, namespace: str, uid: str) ->
     seconds = int(delay)
     spelled = f"{seconds // 60}m{seconds % 60}s" if seconds >= 60 else f"{seconds}s"
     return f"back-off {spelled} restarting failed container={container} pod={pod}_{namespace}({uid})"
-
-
-def restarts(policy: str, exit_code: int) -> bool:
-    """True when the pod's restartPolicy starts a container again after this exit code."""
-    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)

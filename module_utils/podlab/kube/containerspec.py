@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import env, envspec, probespec, qos, securityspec, volumespec
+from . import env, envspec, hookspec, lifecycle, probespec, qos, securityspec, volumespec
 
 if TYPE_CHECKING:
     from .cluster import Node
@@ -30,8 +30,8 @@ class Surroundings(NamedTuple):
     node_cpus: int = 1
 
 
-def container(container: Mapping[str, Any], around: Surroundings) -> dict[str, Any]:
-    """One container. container: of the Pod object."""
+def container(container: Mapping[str, Any], around: Surroundings, init: bool = False) -> dict[str, Any]:
+    """One container. container: of the Pod object, from initContainers when init is set."""
     pod = around.pod
     image = around.images.get(container["image"], _NO_IMAGE)
     config = image["config"] or {}
@@ -52,11 +52,29 @@ def container(container: Mapping[str, Any], around: Surroundings) -> dict[str, A
         **securityspec.security(container, pod, config),
         "mounts": volumespec.mounts(container),
         "resources": qos.container_values(container),
-        "oom_score_adj": qos.oom_score_adj(around.quality, qos.resources(container).memory_request, around.node_memory),
+        "oom_score_adj": qos.container_oom_score_adj(
+            around.quality, container, around.node_memory, pod["spec"]["containers"] if init else ()
+        ),
         "termination_message_path": container["terminationMessagePath"],
-        "stop_signal": config.get("StopSignal") or "SIGTERM",
+        "stop_signal": (container.get("lifecycle") or {}).get("stopSignal") or config.get("StopSignal") or "SIGTERM",
+        "restart": restart(container, pod["spec"]["restartPolicy"], init),
+        "hooks": hookspec.hooks(container),
+        "sidecar": init and qos.is_sidecar(container),
         "image_pull_policy": container["imagePullPolicy"],
         "probes": probespec.probes(container),
+    }
+
+
+def restart(container: Mapping[str, Any], pod_policy: str, init: bool) -> dict[str, Any]:
+    """When the container is started again, as lifecycle.restarts() reads it: its own policy, else the pod's."""
+    policy = container.get("restartPolicy") or pod_policy
+    if init and policy == lifecycle.ALWAYS and not qos.is_sidecar(container):
+        # An init container that has succeeded is done.
+        policy = lifecycle.ON_FAILURE
+    rules = [rule["exitCodes"] for rule in container.get("restartPolicyRules") or []]
+    return {
+        "policy": policy,
+        "rules": [{"operator": rule["operator"], "values": list(rule.get("values") or [])} for rule in rules],
     }
 
 

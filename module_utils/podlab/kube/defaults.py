@@ -41,7 +41,9 @@ def pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     account = made.get("serviceAccountName") or made.get("serviceAccount") or "default"
     made["serviceAccountName"] = made["serviceAccount"] = account
     made.setdefault("securityContext", {})
-    made["containers"] = [_container(container, bool(made.get("hostNetwork"))) for container in made["containers"]]
+    for key in ("initContainers", "containers"):
+        if key in made:
+            made[key] = [_container(container, bool(made.get("hostNetwork"))) for container in made[key]]
     made["volumes"] = [_volume(volume) for volume in made.get("volumes") or []]
     return made
 
@@ -59,6 +61,8 @@ def _container(container: Mapping[str, Any], host_network: bool) -> dict[str, An
     for key in ("startupProbe", "livenessProbe", "readinessProbe"):
         if made.get(key) is not None:
             made[key] = _probe(made[key])
+    if made.get("lifecycle"):
+        made["lifecycle"] = {key: _http_get(hook) for key, hook in made["lifecycle"].items()}
     for entry in made.get("env") or []:
         if "fieldRef" in (entry.get("valueFrom") or {}):
             entry["valueFrom"]["fieldRef"].setdefault("apiVersion", "v1")
@@ -73,11 +77,16 @@ def _port(port: Mapping[str, Any], host_network: bool) -> dict[str, Any]:
     return made
 
 
-def _probe(probe: Mapping[str, Any]) -> dict[str, Any]:
-    made = {**probe, **{key: probe.get(key) or value for key, value in _PROBE.items()}}
-    if "httpGet" in made:
-        made["httpGet"] = {**made["httpGet"], **{key: made["httpGet"].get(key) or _HTTP_GET[key] for key in _HTTP_GET}}
-    return made
+def _probe(probe: Mapping[str, Any]) -> Any:
+    return _http_get({**probe, **{key: probe.get(key) or value for key, value in _PROBE.items()}})
+
+
+def _http_get(action: Any) -> Any:
+    """A probe or a hook (or a stopSignal, which is a word)."""
+    if not isinstance(action, Mapping) or "httpGet" not in action:
+        return action
+    given = action["httpGet"]
+    return {**action, "httpGet": {**given, **{key: given.get(key) or value for key, value in _HTTP_GET.items()}}}
 
 
 def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:

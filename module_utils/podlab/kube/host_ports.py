@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from .qos import is_sidecar
+
 EVERY_ADDRESS = "0.0.0.0"
 # The reason of the scheduler's plugin NodePorts.
 NO_FREE_PORTS = "didn't have free ports for the requested pod ports"
@@ -28,7 +30,8 @@ class HostPort(NamedTuple):
 
 def host_ports(spec: Mapping[str, Any]) -> Iterator[HostPort]:
     """What a complete pod spec asks for."""
-    for container in spec["containers"]:
+    sidecars = [container for container in spec.get("initContainers") or () if is_sidecar(container)]
+    for container in [*sidecars, *spec["containers"]]:
         for port in container.get("ports") or []:
             if port.get("hostPort"):
                 address = port.get("hostIP") or EVERY_ADDRESS

@@ -207,7 +207,7 @@ def images(
     policies: dict[str, str] = {}
     users: dict[str, Any] = {}
     for pod in [*pods, *later]:
-        for container in pod["spec"]["containers"]:
+        for container in (*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]):
             reference = container["image"]
             policy = container["imagePullPolicy"]
             if pod["metadata"]["uid"] not in new and policy == "Always":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import container_checks, env_checks, names, namespace_checks, security_checks
+from . import container_checks, env_checks, lifecycle_checks, names, namespace_checks, security_checks
 from .field_checks import absolute, at_least, labels, named, one_of, size, unique
 from .schema import Finding, Path, show
 
@@ -44,11 +44,15 @@ def pod_spec(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     yield from unique(volumes, "name", "volume", (*path, "volumes"))
     for index, volume in enumerate(volumes):
         yield from _volume(volume, (*path, "volumes", index))
-    yield from unique(containers, "name", "container", (*path, "containers"))
+    yield from lifecycle_checks.pod(spec, path)
     yield from env_checks.containers_named(spec, path)
     known = [volume.get("name") for volume in volumes]
-    for index, container in enumerate(containers):
-        yield from container_checks.container(container, known, (*path, "containers", index))
+    for key in ("initContainers", "containers"):
+        these = spec.get(key) or []
+        yield from unique(these, "name", "container", (*path, key))
+        for index, container in enumerate(these):
+            yield from container_checks.container(container, known, (*path, key, index))
+            yield from lifecycle_checks.container(container, spec, (*path, key, index))
 
 
 def _toleration(toleration: Mapping[str, Any], path: Path) -> Iterator[Finding]:

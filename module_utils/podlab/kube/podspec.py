@@ -40,9 +40,9 @@ def runtime_config(
     (check mode on a virgin machine) gives a container without layers.
     """
     metadata, spec = pod["metadata"], pod["spec"]
-    containers = spec["containers"]
-    quality = qos.qos_class(containers)
-    pod_resources = qos.pod_values(containers)
+    containers, inits = spec["containers"], spec.get("initContainers") or []
+    quality = qos.qos_class([*inits, *containers])
+    pod_resources = qos.pod_values(containers, inits)
     names = hostnames.host_name(metadata, spec, cluster.dns_domain, node.name)
     host_network = bool(spec.get("hostNetwork"))
     service_vars = env.service_entries(services, metadata["namespace"], spec.get("enableServiceLinks", True))
@@ -90,7 +90,9 @@ def runtime_config(
             for volume in spec.get("volumes") or []
         },
         "readiness_gates": [gate["conditionType"] for gate in spec.get("readinessGates") or []],
+        "init_containers": [containerspec.container(container, around, init=True) for container in inits],
         "containers": [containerspec.container(container, around) for container in containers],
+        "active_deadline": spec.get("activeDeadlineSeconds"),
     }
 
 

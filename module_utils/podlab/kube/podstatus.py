@@ -1,7 +1,8 @@
 """v1.PodStatus from what the supervisor knows. Pure. Source: kubelet's getPhase and status/generate.go.
 
 A container's view is a dict: name, image, image_id, id, state (one of waiting, running, terminated), last_state,
-restart_count, restarts (it will be started again), started and ready (as its probes say).
+restart_count, restarts (it will be started again), started and ready (as its probes say). One of an init container has
+`sidecar` too: whether it is a restartable one.
 """
 
 from __future__ import annotations
@@ -9,17 +10,41 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+View = Mapping[str, Any]
 
-def phase(containers: Sequence[Mapping[str, Any]]) -> str:
-    """Pending, Running, Succeeded or Failed from the regular containers."""
-    states = [view["state"] for view in containers]
-    if any("waiting" in state and not view["last_state"] for state, view in zip(states, containers)):
+
+def phase(containers: Sequence[View], inits: Sequence[View] = ()) -> str:
+    """Pending, Running, Succeeded or Failed. How a sidecar has ended counts for nothing.
+
+    A pod becomes Succeeded or Failed when nothing of it runs any more, a sidecar neither.
+    """
+    plain = [view for view in inits if not view["sidecar"]]
+    sidecars = [view for view in inits if view["sidecar"]]
+    running = any("running" in view["state"] for view in (*sidecars, *containers))
+    if any(_code(view) and not view["restarts"] for view in plain):
+        return "Pending" if running else "Failed"
+    if any("running" in view["state"] or _never_ran(view) for view in plain) or any(map(_never_ran, containers)):
         return "Pending"
-    stopped = [view for view in containers if "running" not in view["state"]]
-    if len(stopped) < len(containers) or any(view["restarts"] for view in stopped):
+    if any(not view["started"] and "terminated" not in view["state"] for view in sidecars) and not _begun(containers):
+        return "Pending"
+    if running or any(view["restarts"] for view in containers):
         return "Running"
-    codes = [view["state"].get("terminated", {}).get("exitCode", 1) for view in stopped]
-    return "Failed" if any(codes) else "Succeeded"
+    return "Failed" if any(_code(view) for view in containers) else "Succeeded"
+
+
+def _never_ran(view: View) -> bool:
+    return "waiting" in view["state"] and not view["last_state"]
+
+
+def _begun(containers: Sequence[View]) -> bool:
+    """A main container has run, so the pod has been initialized (HasAnyRegularContainerStarted)."""
+    return not all(map(_never_ran, containers))
+
+
+def _code(view: View) -> int:
+    """How it ended the last time; 0 while it has not."""
+    ended = view["state"].get("terminated") or ("waiting" in view["state"] and view["last_state"].get("terminated"))
+    return int(ended["exitCode"]) if ended else 0
 
 
 def _condition(kind: str, true: bool, when: str, reason: str = "", message: str = "") -> dict[str, Any]:
@@ -30,13 +55,21 @@ def _condition(kind: str, true: bool, when: str, reason: str = "", message: str 
 
 
 def conditions(
-    containers: Sequence[Mapping[str, Any]], final: str, sandbox: bool, start: str, now: str, gates: Sequence[str] = ()
+    containers: Sequence[View],
+    final: str,
+    sandbox: bool,
+    start: str,
+    now: str,
+    gates: Sequence[str] = (),
+    inits: Sequence[View] = (),
 ) -> list[dict[str, Any]]:
     """The pod's conditions. final: its phase; a finished pod is not ready because it is completed.
 
     gates: condition types of spec.readinessGates. Nobody sets conditions from outside, so they keep the pod unready.
     """
-    unready = [view["name"] for view in containers if not view["ready"]]
+    unready = [
+        view["name"] for view in (*(view for view in inits if view["sidecar"]), *containers) if not view["ready"]
+    ]
     done = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(final, "")
     reason = done or "ContainersNotReady"
     message = "" if done else f"containers with unready status: [{' '.join(unready)}]"
@@ -47,11 +80,19 @@ def conditions(
         ready = (False, now, "ReadinessGatesNotReady", ", ".join(missing))
     return [
         _condition("PodReadyToStartContainers", sandbox, start),
-        _condition("Initialized", True, start),
+        _initialized(containers, final, start, now, inits),
         _condition("Ready", *ready),
         _condition("ContainersReady", *contained),
         _condition("PodScheduled", True, start),
     ]
+
+
+def _initialized(containers: Sequence[View], final: str, start: str, now: str, inits: Sequence[View]) -> dict[str, Any]:
+    """Once a main container has begun it stays true, whatever becomes of the init containers."""
+    missing = [view["name"] for view in inits if not view["started" if view["sidecar"] else "ready"]]
+    true = not missing or final == "Succeeded" or _begun(containers)
+    message = f"containers with incomplete status: [{' '.join(missing)}]"
+    return _condition("Initialized", true, now if inits else start, "ContainersNotInitialized", message)
 
 
 def container_status(view: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,10 +117,17 @@ def pod_status(
     started: str,
     now: str,
     old: Sequence[Mapping[str, Any]] = (),
+    inits: Sequence[View] = (),
+    failure: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The whole status. old: the conditions before, whose transition times stay while they do not change."""
-    final = phase(containers)
-    found = conditions(containers, final, bool(address), started, now, config.get("readiness_gates") or ())
+    """The whole status. old: the conditions before, whose transition times stay while they do not change.
+
+    inits: views of the init containers, in the order of the spec. failure: reason and message of what has ended the pod
+    from outside.
+    """
+    final = "Failed" if failure else phase(containers, inits)
+    gates = config.get("readiness_gates") or ()
+    found = conditions(containers, final, bool(address), started, now, gates, inits)
     status: dict[str, Any] = {
         "phase": final,
         "conditions": _keep_times(found, old),
@@ -89,6 +137,10 @@ def pod_status(
         "qosClass": config["qos"],
         "containerStatuses": [container_status(view) for view in sorted(containers, key=lambda view: view["name"])],
     }
+    if inits:
+        status["initContainerStatuses"] = [container_status(view) for view in inits]
+    if failure:
+        status.update(reason=failure[0], message=failure[1])
     if address:
         status.update(podIP=address, podIPs=[{"ip": address}])
     return status

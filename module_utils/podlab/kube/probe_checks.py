@@ -51,12 +51,17 @@ def _probe(kind: str, probe: Mapping[str, Any], ports: Sequence[str], path: Path
         yield Finding((*path, "terminationGracePeriodSeconds"), message, "Remove it")
     else:
         yield from field_checks.at_least(probe, "terminationGracePeriodSeconds", 1, path)
-    if "exec" in given:
-        yield from _exec(probe["exec"], (*path, "exec", "command"))
-    if "httpGet" in given:
-        yield from _http(probe["httpGet"], ports, (*path, "httpGet"))
-    if "tcpSocket" in given:
-        yield from _place(probe["tcpSocket"], ports, (*path, "tcpSocket"))
+    yield from action(probe, ports, path)
+
+
+def action(thing: Mapping[str, Any], ports: Sequence[str], path: Path) -> Iterator[Finding]:
+    """The rules for what a probe or a lifecycle hook does. ports: names of the container's."""
+    if thing.get("exec") is not None:
+        yield from _exec(thing["exec"], (*path, "exec", "command"))
+    if thing.get("httpGet") is not None:
+        yield from _http(thing["httpGet"], ports, (*path, "httpGet"))
+    if thing.get("tcpSocket") is not None:
+        yield from _place(thing["tcpSocket"], ports, (*path, "tcpSocket"))
 
 
 def _exec(action: Mapping[str, Any], path: Path) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ def probes(container: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _probe(probe: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        **_action(probe, container),
+        **action(probe, container),
         "initial_delay": probe.get("initialDelaySeconds") or 0,
         "timeout": probe["timeoutSeconds"],
         "period": probe["periodSeconds"],
@@ -32,7 +32,8 @@ def _probe(probe: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _action(probe: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
+def action(probe: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, Any]:
+    """What a probe or a lifecycle hook does: `kind` and what runtime/probe.py needs of that kind."""
     if "exec" in probe:
         # ExpandContainerCommandOnlyStatic: by the values that the manifest itself gives.
         known = {entry["name"]: entry.get("value") or "" for entry in container.get("env") or []}

@@ -5,8 +5,8 @@ Sources: k8s pkg/apis/core/v1/helper/qos, pkg/kubelet/cm/helpers_linux.go, pkg/k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Callable, NamedTuple
 
 from . import quantity
 
@@ -87,20 +87,38 @@ def container_values(container: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def pod_values(containers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The cgroup values of the pod level: a limit holds only if every container has one."""
-    all_resources = [resources(container) for container in containers]
-    cpu_limits = [r.cpu_limit for r in all_resources if r.cpu_limit]
-    memory_limits = [r.memory_limit for r in all_resources if r.memory_limit]
-    hugepages: dict[str, int] = {}
-    for own in all_resources:
-        for size, limit in own.hugepages.items():
-            hugepages[size] = hugepages.get(size, 0) + limit
+def is_sidecar(container: Mapping[str, Any]) -> bool:
+    """Of an init container: whether it is a restartable one, which stays beside the regular containers."""
+    return container.get("restartPolicy") == "Always"
+
+
+def pod_values(containers: Iterable[Mapping[str, Any]], inits: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The cgroup values of the pod level: a limit holds only if every container, init ones too, has one.
+
+    A pod needs what its sidecars and regular containers need together, or what one init container needs beside the
+    sidecars before it, whichever is more (AggregateContainerRequests in component-helpers/resource).
+    """
+    regular = [resources(container) for container in containers]
+    before = [(is_sidecar(container), resources(container)) for container in inits]
+    everyone = [*regular, *(own for _, own in before)]
+
+    def together(amounts: Callable[[Resources], int | None]) -> int:
+        sidecars = most = 0
+        for stays, own in before:
+            amount = amounts(own) or 0
+            most = max(most, sidecars + amount)
+            sidecars += amount if stays else 0
+        return max(most, sidecars + sum(amounts(own) or 0 for own in regular))
+
+    def of_size(size: str) -> Callable[[Resources], int | None]:
+        return lambda own: own.hugepages.get(size)
+
+    cpu_limit, memory_limit = together(lambda own: own.cpu_limit), together(lambda own: own.memory_limit)
     return {
-        "cpu_shares": cpu_shares(sum(r.cpu_request for r in all_resources)),
-        "cpu_quota_us": cpu_quota_us(sum(cpu_limits)) if len(cpu_limits) == len(all_resources) else None,
-        "memory_limit": sum(memory_limits) if len(memory_limits) == len(all_resources) else None,
-        "hugepages": hugepages,
+        "cpu_shares": cpu_shares(together(lambda own: own.cpu_request)),
+        "cpu_quota_us": cpu_quota_us(cpu_limit) if all(own.cpu_limit for own in everyone) else None,
+        "memory_limit": memory_limit if all(own.memory_limit for own in everyone) else None,
+        "hugepages": {size: together(of_size(size)) for own in everyone for size in own.hugepages},
     }
 
 
@@ -112,6 +130,19 @@ def oom_score_adj(qos: str, memory_request: int, node_memory: int) -> int:
         return BEST_EFFORT_OOM_SCORE
     score = 1000 - 1000 * memory_request // node_memory
     return max(1000 + GUARANTEED_OOM_SCORE, min(BEST_EFFORT_OOM_SCORE - 1, score))
+
+
+def container_oom_score_adj(
+    qos: str, container: Mapping[str, Any], node_memory: int, beside: Iterable[Mapping[str, Any]] = ()
+) -> int:
+    """The oom_score_adj of a container. beside: of an init container, the pod's regular ones.
+
+    A sidecar is not killed before the regular container with the smallest request.
+    """
+    memory = resources(container).memory_request
+    if is_sidecar(container):
+        memory = max(memory, min((resources(other).memory_request for other in beside), default=0))
+    return oom_score_adj(qos, memory, node_memory)
 
 
 def cgroup_parent(qos: str, uid: str) -> str:

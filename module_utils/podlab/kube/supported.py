@@ -70,6 +70,8 @@ _VALUE_FROM = {
     "secretKeyRef": _KEY,
 }
 
+_HOOK = {"exec": _PROBE["exec"], "httpGet": _PROBE["httpGet"], "tcpSocket": YES, "sleep": {"seconds": YES}}
+
 _CONTAINER = {
     "name": YES,
     "image": YES,
@@ -89,6 +91,9 @@ _CONTAINER = {
     "readinessProbe": _PROBE,
     "livenessProbe": _PROBE,
     "startupProbe": _PROBE,
+    "lifecycle": {"postStart": _HOOK, "preStop": _HOOK, "stopSignal": YES},
+    "restartPolicy": YES,
+    "restartPolicyRules": [{"action": YES, "exitCodes": {"operator": YES, "values": YES}}],
     "resources": {"limits": _RESOURCE_NAMES, "requests": _RESOURCE_NAMES},
     "volumeMounts": [
         {
@@ -109,7 +114,9 @@ _CONTAINER = {
 }
 
 POD_SPEC = {
+    "initContainers": [_CONTAINER],
     "containers": [_CONTAINER],
+    "activeDeadlineSeconds": YES,
     "restartPolicy": YES,
     "terminationGracePeriodSeconds": YES,
     "nodeName": YES,

@@ -1,66 +1,112 @@
-"""How a pod's containers are ended: asked, given their time, killed. Who comes after whom, and how long each has."""
+"""How a pod's containers are ended: hook, signal, kill. Who comes after whom, and how long each has, is in kube/."""
 
 from __future__ import annotations
 
 import signal
-from typing import Callable
 
+from ..kube import lifecycle, stopping
 from .crilog import timestamp
 from .files import read_json
+from .hooks import Hooks
 from .podstate import PodState
 from .prober import Prober
 from .run import Run
 from .runner import Runner
 
 MINIMUM_GRACE = 1.0
-# The kubelet's minimumGracePeriodInSeconds: what a container that it stops by itself has at least.
-MINIMUM_SHUTDOWN = 2.0
 
 
 class Ending:
-    """Ends containers of one pod. finish: called when a deleted pod has none that runs."""
+    """Ends containers of one pod."""
 
-    __slots__ = ("_finish", "_pod", "_prober", "_runner")
+    __slots__ = ("_hooks", "_pod", "_prober", "_runner")
 
-    def __init__(self, pod: PodState, runner: Runner, prober: Prober, finish: Callable[[], None]) -> None:
+    def __init__(self, pod: PodState, runner: Runner, prober: Prober, hooks: Hooks) -> None:
         self._pod = pod
         self._runner = runner
         self._prober = prober
-        self._finish = finish
-
-    def unhealthy(self, run: Run, kind: str) -> None:
-        """A probe has failed for good: the container is stopped; by policy it comes back."""
-        identity, grace = run.id, run.config["probes"][kind]["grace"]
-        never = self._pod.config["restart_policy"] == "Never"
-        run.said[kind] = f"Container {run.name} failed {kind} probe" + ("" if never else ", will be restarted")
-        run.condemned = True
-        self._ask(run)
-
-        def kill() -> None:
-            if run.id == identity:
-                self._runner.signal(run, signal.SIGKILL)
-
-        self._pod.at(max(MINIMUM_SHUTDOWN, self._pod.config["grace"] if grace is None else grace), kill)
+        self._hooks = hooks
 
     def delete(self) -> None:
-        """TERM to all, KILL after the grace period; asked again, the grace may only shrink."""
+        """The pod is to go; asked again, the grace period may only shrink."""
         pod = self._pod
         asked = read_json(f"{pod.directory}/delete.json", {})
         grace = max(MINIMUM_GRACE, float(asked.get("grace", pod.config["grace"]))) if asked.get("grace") != 0 else 0.0
         if not pod.deletion:
             pod.deletion = asked.get("deletionTimestamp") or timestamp()
-            pod.loop.forget_times()
             self._prober.delete()
-            for run in pod.runs:
-                run.restarts = False
-                self._ask(run)
-        pod.at(grace, self._kill_all)
-        if not any(run.pid for run in pod.runs):
-            self._finish()
+        self.all(grace)
 
-    def _ask(self, run: Run) -> None:
-        self._runner.signal(run, getattr(signal, run.config.get("stop_signal", "SIGTERM"), signal.SIGTERM))
+    def all(self, grace: float) -> None:
+        """Nothing is started any more, and what runs is ended: sidecars last, in reverse order."""
+        pod = self._pod
+        pod.over = True
+        for run in pod.runs:
+            run.restarts = False
+        for run in pod.runs:
+            self.one(run, grace)
 
-    def _kill_all(self) -> None:
-        for run in self._pod.runs:
+    def one(self, run: Run, grace: float) -> None:
+        """End one container, if it runs; asked again, the grace period may only shrink."""
+        pod = self._pod
+        if not run.pid:
+            return
+        if run.stop is None:
+            if run.post_start:
+                self._hooks.cancel(run)
+            run.hooked = run.hook("pre_stop") is not None and grace > 0
+            run.stop = stopping.Stop(grace, run.hooked, pod.now())
+            if run.hooked:
+                self._hooks.begin(run, "pre_stop", lambda error: self._hook_returned(run, error))
+        else:
+            run.stop.shorten(grace, pod.now())
+        self._step(run, run.id)
+
+    def _hook_returned(self, run: Run, error: str) -> None:
+        """A hook that fails hinders nothing (FailedPreStopHook)."""
+        run.hooked = False
+        if error:
+            run.said["pre_stop"] = error
+        self._step(run, run.id)
+
+    def unhealthy(self, run: Run, kind: str) -> None:
+        """A probe has failed for good: the container is stopped; by policy it comes back."""
+        grace = run.config["probes"][kind]["grace"]
+        again = lifecycle.restartable(run.config["restart"])
+        run.said[kind] = f"Container {run.name} failed {kind} probe" + (", will be restarted" if again else "")
+        run.condemned = True
+        self.one(run, self._pod.config["grace"] if grace is None else grace)
+
+    def ended(self, run: Run) -> None:
+        """A run has ended: it may be another one's turn."""
+        self._hooks.cancel(run)
+        run.stop, run.hooked = None, False
+        for other in self._pod.runs:
+            self._step(other, other.id)
+
+    def _step(self, run: Run, identity: str) -> None:
+        stop, now = run.stop, self._pod.now()
+        if stop is None or not run.pid or run.id != identity:
+            return
+        action = stop.step(now, run.hooked, self._turn(run))
+        if action == stopping.SIGNAL:
+            self._runner.signal(run, _number(run.config.get("stop_signal", "")))
+        elif action == stopping.KILL:
             self._runner.signal(run, signal.SIGKILL)
+        at = stop.next_at()
+        if at is not None:
+            self._pod.at(at - now, lambda: self._step(run, identity))
+
+    def _turn(self, run: Run) -> bool:
+        """Only when the whole pod ends does one container wait for another."""
+        running = [(other.kind, other.name) for other in self._pod.runs if other.pid]
+        return not self._pod.over or lifecycle.may_end(run.kind, run.name, running)
+
+
+def _number(name: str) -> int:
+    """The signal of a name as images and lifecycle.stopSignal write it (SIGTERM, 15, SIGRTMIN+3), else SIGTERM."""
+    if name.isdigit():
+        return int(name)
+    base, sign, more = name.replace("-", "+-").partition("+")
+    found = getattr(signal, base if base.startswith("SIG") else f"SIG{base}", None)
+    return int(found) + int(more if sign else 0) if isinstance(found, signal.Signals) else int(signal.SIGTERM)

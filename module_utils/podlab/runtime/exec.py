@@ -39,7 +39,8 @@ def exec_in(
     record = read_json(paths.node_file(cluster, config["node"]))
     if not pid or not record:
         raise PodlabError(f"container {container['name']} of pod {config['name']} is not running. See: ./lab get pods")
-    run = next(entry["restartCount"] for entry in status["containerStatuses"] if entry["name"] == container["name"])
+    statuses = [*status["containerStatuses"], *status.get("initContainerStatuses", ())]
+    run = next(entry["restartCount"] for entry in statuses if entry["name"] == container["name"])
     facts = {"status.podIP": status.get("podIP", ""), "status.podIPs": status.get("podIP", "")}
     environment = containerenv.pairs(config, container, facts)
     if terminal:
@@ -80,10 +81,11 @@ def _complain(text: str) -> None:
 
 
 def _container(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    names = [entry["name"] for entry in config["containers"]]
+    every = [*config["containers"], *config["init_containers"]]
+    names = [entry["name"] for entry in every]
     if name and name not in names:
         raise PodlabError(f"pod {config['name']} has no container {name}. It has: {', '.join(names)}")
-    chosen: Mapping[str, Any] = config["containers"][names.index(name) if name else 0]
+    chosen: Mapping[str, Any] = every[names.index(name) if name else 0]
     return chosen
 
 

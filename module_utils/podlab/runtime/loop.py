@@ -36,10 +36,6 @@ class Loop:
         self._sequence += 1
         heapq.heappush(self._timers, (self._now() + delay, self._sequence, action))
 
-    def forget_times(self) -> None:
-        """Call no action that is waiting for its time."""
-        self._timers.clear()
-
     def on_signals(self, handlers: dict[int, Callable[[], None]]) -> None:
         """Call a handler for every signal that has one, and let a terminal's pass."""
         read, write = os.pipe()

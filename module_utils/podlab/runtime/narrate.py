@@ -49,7 +49,7 @@ def pod_steps(config: Mapping[str, Any], why: str) -> Iterator[Step]:
         for file, value in wanted.items():
             argv = ("nsenter", "--target", "$PAUSE", _OPTION[kind], "sysctl", "-w", f"{file}={value}")
             yield Step("sysctl.set", name, argv, why)
-    for container in config["containers"]:
+    for container in [*config["init_containers"], *config["containers"]]:
         yield from _container(config, container, name, why)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Callable
 
-from . import paths
+from ..kube import lifecycle
+from . import command, containerenv, paths
 from .crilog import timestamp
 from .loop import Loop
 from .run import Run
@@ -23,8 +24,11 @@ class PodState:
         "deletion",
         "directory",
         "ended",
+        "failure",
+        "helpers",
         "loop",
         "now",
+        "over",
         "runs",
         "sandbox",
         "started",
@@ -35,7 +39,7 @@ class PodState:
         self.now = now
         self.loop = Loop(now)
         self.directory = paths.pod_dir(config["cluster"], config["uid"])
-        self.runs = [Run(entry) for entry in config["containers"]]
+        self.runs = _runs(config)
         self.sandbox: Sandbox | None = None
         # How many sandboxes there were before this one.
         self.attempt = 0
@@ -43,6 +47,12 @@ class PodState:
         self.started = timestamp()
         # When it was asked to go; "" while nobody has.
         self.deletion = ""
+        # Nothing is started any more; what runs is being ended.
+        self.over = False
+        # Why it has failed as a whole: reason and message.
+        self.failure: tuple[str, str] | None = None
+        # Pids of the hooks that are under way.
+        self.helpers: set[int] = set()
         # status.json is to be written.
         self.changed = True
         # No container will run again, and nothing of it is left.
@@ -63,6 +73,20 @@ class PodState:
         self.changed = True
 
     def children(self) -> set[int]:
-        """Pids of the supervisor's children that live as long as the pod does."""
-        pids = {run.pid for run in self.runs if run.pid}
+        """Pids of the supervisor's children that it knows of, its probes apart."""
+        pids = {run.pid for run in self.runs if run.pid} | self.helpers
         return pids | {self.sandbox.pid} if self.sandbox else pids
+
+    def target(self, run: Run) -> command.Target:
+        """A running container, for a command in it."""
+        facts = {"status.podIP": self.address, "status.podIPs": self.address}
+        environment = containerenv.pairs(self.config, run.config, facts)
+        return command.Target(run.config, f"{self.config['cgroup_parent']}/{run.id}", run.pid, environment)
+
+
+def _runs(config: Mapping[str, Any]) -> list[Run]:
+    """All containers in the order of the spec, init containers first."""
+    inits = config.get("init_containers") or []
+    waiting = "PodInitializing" if inits else "ContainerCreating"
+    made = [Run(entry, lifecycle.SIDECAR if entry["sidecar"] else lifecycle.INIT, waiting) for entry in inits]
+    return made + [Run(entry, lifecycle.MAIN, waiting) for entry in config["containers"]]

@@ -130,7 +130,10 @@ def _exec(spec: Mapping[str, Any], target: command.Target) -> Answer:
     complaints = _drain(failed, b"")
     if complaints or os.WIFSIGNALED(status):
         return ERROR, complaints.decode("utf-8", "replace") or "the container has just ended"
-    return FAILURE if os.WEXITSTATUS(status) else SUCCESS, said.decode("utf-8", "replace")
+    text, code = said.decode("utf-8", "replace"), os.WEXITSTATUS(status)
+    if code and "hook" in spec:
+        text = f"command '{' '.join(spec['command'])}' exited with {code}: , message: {text!r}"
+    return FAILURE if code else SUCCESS, text
 
 
 def _join(
@@ -247,7 +250,8 @@ def _http(spec: Mapping[str, Any], address: str) -> Answer:
         if isinstance(following, str):
             return FAILURE, f'Get "{location}": {following}'
         if following is None:
-            return probe_http.judge(status)
+            # A hook has been run when there was an answer, whatever it says.
+            return (SUCCESS, "") if "hook" in spec else probe_http.judge(status)
         request = following
 
 

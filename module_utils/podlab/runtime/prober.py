@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from collections.abc import Sequence
+from typing import Callable, NamedTuple
 
 from ..kube import probes
 from ..linux import process
-from . import command, containerenv, probe
+from . import command, probe
 from .loop import Loop
 from .run import Run
 
@@ -21,24 +21,24 @@ class Owner(NamedTuple):
     """What the supervisor lets its prober do and know.
 
     changed: the status is to be written. unhealthy: a container is to be killed because of this kind of probe.
-    address: the pod's. children: pids of the supervisor's children that are none of the prober's.
+    address: the pod's. target: a container, for a command in it. children: pids of the supervisor's children that are
+    none of the prober's. started: a container has started, as its startup probe says.
     """
 
     changed: Callable[[], None]
     unhealthy: Callable[[Run, str], None]
     address: Callable[[], str]
+    target: Callable[[Run], command.Target]
     children: Callable[[], set[int]]
+    started: Callable[[], None]
 
 
 class Prober:
     """The probes of all containers of one pod."""
 
-    __slots__ = ("_armed", "_attempts", "_config", "_loop", "_now", "_owner", "_runs")
+    __slots__ = ("_armed", "_attempts", "_loop", "_now", "_owner", "_runs")
 
-    def __init__(
-        self, config: Mapping[str, Any], runs: Sequence[Run], loop: Loop, now: Callable[[], float], owner: Owner
-    ) -> None:
-        self._config = config
+    def __init__(self, runs: Sequence[Run], loop: Loop, now: Callable[[], float], owner: Owner) -> None:
         self._runs = [run for run in runs if run.config.get("probes")]
         self._loop = loop
         self._now = now
@@ -52,14 +52,9 @@ class Prober:
         self._arm()
 
     def delete(self) -> None:
-        """The pod is being deleted, and nothing waits for its time any more."""
+        """The pod is being deleted."""
         for run in self._runs:
             run.probes.delete(self._now())
-        self.forget_times()
-
-    def forget_times(self) -> None:
-        """The loop has forgotten its times: give it ours again."""
-        self._armed = None
         self._arm()
 
     def stop(self) -> None:
@@ -70,7 +65,7 @@ class Prober:
             probe.finish(attempt, {"kind": "exec"}, "")
         if self._attempts:
             self._attempts.clear()
-            self._reap_strays()
+            self.reap_strays()
 
     def _arm(self) -> None:
         times = [at for run in self._runs for at in [run.probes.next_at()] if at is not None]
@@ -93,7 +88,7 @@ class Prober:
     def _launch(self, run: Run, kind: str) -> None:
         spec = run.config["probes"][kind]
         try:
-            attempt = probe.launch(spec, self._owner.address(), lambda: self._target(run))
+            attempt = probe.launch(spec, self._owner.address(), lambda: self._owner.target(run))
         except OSError as error:
             # The machine has no room: that says nothing of the container, and the next time there may be.
             self._answer(run, kind, probes.ERROR, str(error))
@@ -102,17 +97,12 @@ class Prober:
         identity = run.id
         self._loop.watch(attempt.pidfd, lambda: self._ended(attempt, run, kind, identity))
 
-    def _target(self, run: Run) -> command.Target:
-        address = self._owner.address()
-        environment = containerenv.pairs(self._config, run.config, {"status.podIP": address, "status.podIPs": address})
-        return command.Target(run.config, f"{self._config['cgroup_parent']}/{run.id}", run.pid, environment)
-
     def _ended(self, attempt: probe.Attempt, run: Run, kind: str, identity: str) -> None:
         del self._attempts[attempt.pid]
         self._loop.unwatch(attempt.pidfd)
         (outcome, text), strays = probe.finish(attempt, run.config["probes"][kind], self._owner.address())
         if strays:
-            self._reap_strays()
+            self.reap_strays()
         # It may have asked a container that is no more.
         if run.pid and run.id == identity:
             self._answer(run, kind, outcome, text)
@@ -130,8 +120,10 @@ class Prober:
             self._owner.unhealthy(run, kind)
         if decision != probes.NOTHING:
             self._owner.changed()
+        if kind == probes.STARTUP and run.probes.started:
+            self._owner.started()
 
-    def _reap_strays(self) -> None:
+    def reap_strays(self) -> None:
         """A probe that somebody killed leaves its command to us, dead or dying: nobody else reaps it."""
         known = self._owner.children() | set(self._attempts)
         while strays := set(process.children(os.getpid())) - known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-from ..kube import podstatus
+from ..kube import lifecycle, podstatus
 from .crilog import timestamp
 from .files import read_json, write_json
 from .podstate import PodState
@@ -33,8 +33,12 @@ class Reporter:
         pod = self._pod
         file = f"{pod.directory}/status.json"
         old = read_json(file, {}).get("conditions", [])
-        views = [run.view() for run in pod.runs]
-        status = podstatus.pod_status(pod.config, views, pod.address, pod.started, timestamp(), old)
+        inits = [run.view() for run in pod.runs if run.kind in (lifecycle.INIT, lifecycle.SIDECAR)]
+        mains = [run.view() for run in pod.runs if run.kind == lifecycle.MAIN]
+        failure = None if any(run.pid for run in pod.runs) else pod.failure
+        status = podstatus.pod_status(
+            pod.config, mains, pod.address, pod.started, timestamp(), old, inits=inits, failure=failure
+        )
         if not pod.sandbox:
             status["conditions"][0]["status"] = "False"
         if pod.deletion:

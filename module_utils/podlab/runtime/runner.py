@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ..errors import PodlabError
@@ -42,11 +42,12 @@ class Runner:
         run.log = Log(f"{path}/{run.name}/{run.restart_count}.log")
         run.id = capsule.container_id(config["uid"], run.name, run.restart_count)
         run.began, run.started_at = pod.now(), timestamp()
-        run.condemned = False
+        run.begun, run.condemned = True, False
         return (*os.pipe(), *os.pipe())
 
     def abandon(self, run: Run, pipes: Pipes) -> None:
         """Of a run that has begun nothing was started."""
+        self.retract(run)
         for fd in pipes:
             os.close(fd)
         if run.log:
@@ -55,6 +56,7 @@ class Runner:
 
     def retract(self, run: Run) -> None:
         """Of a run that has begun nothing was created: it does not count as a restart."""
+        run.begun = False
         if run.last_state:
             run.restart_count -= 1
 
@@ -73,14 +75,20 @@ class Runner:
             failed = starter.born.pop() if len(starter.born) > before else 0
             return {"error": str(error), "reason": reason, "failed": failed}
 
-    def start(self, run: Run, made: Mapping[str, Any]) -> None:
-        """Start a container in a sandbox that there is: made has its pid and address."""
-        pipes = self.begin(run)
+    def start(self, runs: Sequence[Run], made: Mapping[str, Any]) -> None:
+        """Start containers in a sandbox that there is: made has its pid and address."""
+        pipes = {run.name: self.begin(run) for run in runs}
+
+        def work(starter: Starter) -> dict[str, Any]:
+            return {run.name: self.attempt(run, made, pipes[run.name], starter) for run in runs}
+
         try:
-            result = borrow(lambda starter: self.attempt(run, made, pipes, starter))
+            results = borrow(work)
         except Failed as error:
-            result = {"error": str(error), "reason": "RunContainerError", "failed": 0}
-        self.adopt(run, result, pipes)
+            failed = {"error": str(error), "reason": "RunContainerError", "failed": 0}
+            results = {run.name: failed for run in runs}
+        for run in runs:
+            self.adopt(run, results[run.name], pipes[run.name])
 
     def adopt(self, run: Run, result: Mapping[str, Any], pipes: Pipes) -> None:
         """Take over what a starter has started: watch the process and read its output."""
@@ -95,7 +103,6 @@ class Runner:
             return
         run.pid, run.pidfd = result["pid"], syscalls.pidfd_open(result["pid"])
         run.outputs = {pipes[0]: "stdout", pipes[2]: "stderr"}
-        run.state = {"running": {"startedAt": run.started_at}}
         for fd in run.outputs:
             os.set_blocking(fd, False)
             self._pod.loop.watch(fd, self._reader(run, fd))

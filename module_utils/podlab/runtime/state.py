@@ -96,9 +96,8 @@ def _lost(status: dict[str, Any]) -> dict[str, Any]:
         dict(condition, status="False") if condition["type"] in ("Ready", "ContainersReady") else condition
         for condition in status.get("conditions", [])
     ]
-    lost["containerStatuses"] = [
-        dict(container, ready=False, started=False) for container in status.get("containerStatuses", [])
-    ]
+    for key in ("containerStatuses", *(("initContainerStatuses",) if "initContainerStatuses" in status else ())):
+        lost[key] = [dict(container, ready=False, started=False) for container in status.get(key, [])]
     return lost
 
 

@@ -13,12 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
-from ..kube import podstatus
-from ..kube.backoff import CAP, message, restarts
+from ..kube import hooks, lifecycle, podstatus
+from ..kube.backoff import CAP, message
 from ..linux import cgroup, cgroup_end, cgroup_read, process, syscalls
 from . import sandbox, volumes
 from .crilog import timestamp
 from .ending import Ending
+from .hooks import Hooks
 from .podstate import PodState
 from .prober import Owner, Prober
 from .report import Reporter
@@ -31,12 +32,16 @@ CONFIG_ERROR = "CreateContainerConfigError"
 # The kubelet's back-off after a sync that failed.
 CONFIG_RETRY = 10.0
 SUPERVISOR_OOM_SCORE = -999
+DEADLINE = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 # Loaded now: a supervisor outlives the files that it was started from.
 PRELOADED = (cgroup_end, cgroup_read)
 
 
 class Supervisor:
-    """The state machine of one pod. Everything happens in run(), in one thread."""
+    """The state machine of one pod. Everything happens in run(), in one thread.
+
+    Whatever happens is noted first; then _advance() asks kube.lifecycle what is due.
+    """
 
     def __init__(
         self,
@@ -52,23 +57,31 @@ class Supervisor:
             self.pod.touch,
             lambda run, kind: self.ending.unhealthy(run, kind),
             lambda: self.pod.address,
+            self.pod.target,
             self.pod.children,
+            self._advance,
         )
-        self.prober = Prober(config, self.pod.runs, self.pod.loop, now, owner)
-        self.ending = Ending(self.pod, self.runner, self.prober, self._finish)
+        self.prober = Prober(self.pod.runs, self.pod.loop, now, owner)
+        self.hooks = Hooks(self.pod, self.prober.reap_strays)
+        self.ending = Ending(self.pod, self.runner, self.prober, self.hooks)
         self.reporter = Reporter(self.pod, ready)
+        # What happens meanwhile is looked at afterwards.
+        self.busy = False
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Live until the pod is deleted or has finished."""
-        self.pod.loop.on_signals({signal.SIGTERM: self._asked, signal.SIGHUP: self._renewed})
+        pod = self.pod
+        pod.loop.on_signals({signal.SIGTERM: self._asked, signal.SIGHUP: self._renewed})
+        if pod.config.get("active_deadline"):
+            pod.at(pod.config["active_deadline"], self._deadline)
         self._sync()
-        while not self.pod.ended:
+        while not pod.ended:
             self.reporter.write()
             self.reporter.announce()
-            self.pod.loop.step()
-        self.pod.touch()
+            pod.loop.step()
+        pod.touch()
         self.reporter.write()
         # A pod that is over before it has begun: its module waits for a word all the same.
         self.reporter.announce()
@@ -76,11 +89,18 @@ class Supervisor:
     def _asked(self) -> None:
         self.pod.touch()
         self.ending.delete()
+        self._advance()
+
+    def _deadline(self) -> None:
+        """It counts from the pod's start, not from a container's."""
+        self.pod.failure = DEADLINE
+        self.ending.all(self.pod.config["grace"])
+        self._advance()
 
     def _renewed(self) -> None:
         """sources.json is new: the volumes follow, and what waited for it is tried again."""
         pod = self.pod
-        if pod.deletion or pod.ended:
+        if pod.over or pod.ended:
             return
         pod.touch()
         if pod.sandbox is None:
@@ -93,16 +113,17 @@ class Supervisor:
             pass
         for run in pod.runs:
             if run.state.get("waiting", {}).get("reason") == CONFIG_ERROR:
-                self._start(run)
+                run.not_before = 0.0
+        self._advance()
 
     # -- sandbox ----------------------------------------------------------------------------------------------------
 
     def _sync(self) -> None:
         """Bring the pod to what it should be: a sandbox, then every container that is due."""
         pod = self.pod
-        if pod.deletion or pod.sandbox:
+        if pod.over or pod.ended or pod.sandbox:
             return
-        due = [run for run in pod.runs if run.restarts]
+        due = self._due()
         pipes = {run.name: self.runner.begin(run) for run in due}
 
         def work(starter: Starter) -> dict[str, Any]:
@@ -119,7 +140,8 @@ class Supervisor:
             for run in due:
                 self.runner.abandon(run, pipes[run.name])
                 text = str(error) if error.details["reason"] == "FailedMount" else f"FailedCreatePodSandBox: {error}"
-                run.state = {"waiting": {"reason": "ContainerCreating", "message": text}}
+                reason = run.state.get("waiting", {}).get("reason", "ContainerCreating")
+                run.state = {"waiting": {"reason": reason, "message": text}}
             pod.at(SANDBOX_RETRY, self._sync)
             return
         pidfd = syscalls.pidfd_open(made["pid"])
@@ -127,92 +149,150 @@ class Supervisor:
         pod.sandbox = sandbox.Sandbox(identity, pod.attempt, made["pid"], pidfd, made["address"])
         pod.address = made["address"]
         pod.loop.watch(pidfd, self._sandbox_died)
+        self.busy = True
         for run in due:
             self.runner.adopt(run, made["runs"][run.name], pipes[run.name])
+        self.busy = False
+        self._advance()
 
     def _sandbox_died(self) -> None:
         """pause is gone: every container is killed; then, unless the policy is Never, the pod comes back whole."""
-        pod = self.pod
-        if pod.sandbox is None:
+        pod, held = self.pod, self.pod.sandbox
+        if held is None:
             return
         pod.touch()
+        self.busy = True
         for run in pod.runs:
             if run.pid:
                 self.runner.signal(run, signal.SIGKILL)
                 self.runner.exited(run)
-        self._end_sandbox()
-        if pod.deletion:
-            return
-        pod.loop.forget_times()
-        if pod.config["restart_policy"] == "Never":
+        self.busy = False
+        pod.sandbox = None
+        self._end_sandbox(held)
+        if pod.over or pod.config["restart_policy"] == lifecycle.NEVER:
             self._finish()
             return
         pod.attempt += 1
         for run in pod.runs:
-            # OnFailure: what has succeeded does not run again, as computePodActions has it.
-            run.restarts = restarts(pod.config["restart_policy"], run.exit_code())
-        if any(run.restarts for run in pod.runs):
+            self._renew(run)
+        # OnFailure: what has succeeded does not run again, as computePodActions has it.
+        if any(run.restarts for run in pod.runs if run.kind == lifecycle.MAIN):
             self._sync()
         else:
             self._finish()
 
-    def _end_sandbox(self) -> None:
-        pod = self.pod
-        if pod.sandbox:
-            identity = pod.sandbox.id
-            pod.loop.unwatch(pod.sandbox.pidfd)
-            sandbox.stop(pod.sandbox)
-            pod.sandbox = None
-            borrow(lambda _: sandbox.remove_traces(pod.config, identity))
+    def _renew(self, run: Run) -> None:
+        """The container in a sandbox that is new: an init container runs again, whatever came of it before."""
+        run.begun = False
+        if run.kind == lifecycle.MAIN:
+            return
+        run.restarts, run.not_before = True, 0.0
+        if "terminated" in run.state:
+            run.last_state = run.state
+        run.state = {"waiting": {"reason": "PodInitializing"}}
+
+    def _end_sandbox(self, held: sandbox.Sandbox) -> None:
+        self.pod.loop.unwatch(held.pidfd)
+        sandbox.stop(held)
+        borrow(lambda _: sandbox.remove_traces(self.pod.config, held.id))
 
     # -- containers -------------------------------------------------------------------------------------------------
 
-    def _start(self, run: Run) -> None:
-        """Start a container again, in the sandbox that there is."""
-        held = self.pod.sandbox
-        # pause took a shared PID namespace along: its end, which is seen next, brings everything back.
-        if self.pod.deletion or held is None or run.pid or process.exiting(held.pid):
+    def _advance(self) -> None:
+        """Start what is due, or end the pod when nothing will run again."""
+        if self.busy or self.pod.ended:
             return
-        self.runner.start(run, {"pid": held.pid, "address": held.address})
+        self.busy = True
+        while self._begin_next():
+            pass
+        self.busy = False
+
+    def _begin_next(self) -> bool:
+        """Start what is due now; whether something was started, so that more may be due."""
+        pod, held = self.pod, self.pod.sandbox
+        if held and not pod.over and lifecycle.plan([run.lifecycle_view() for run in pod.runs]).over:
+            # The sidecars outlive the main containers, and are told now.
+            self.ending.all(pod.config["grace"])
+        if pod.over and not any(run.pid for run in pod.runs):
+            self._finish()
+        # pause took a shared PID namespace along: its end, which is seen next, brings everything back.
+        due = self._due() if held and not pod.over else []
+        if held is None or not due or process.exiting(held.pid):
+            return False
+        self.runner.start(due, {"pid": held.pid, "address": held.address})
+        return True
+
+    def _due(self) -> list[Run]:
+        """What is to be started now: of several the first ones, up to one whose postStart hook must return first."""
+        pod = self.pod
+        if any(run.post_start for run in pod.runs):
+            return []
+        names = lifecycle.plan([run.lifecycle_view() for run in pod.runs]).start
+        due = [run for run in pod.runs if run.name in names and run.not_before <= pod.now()]
+        first = next((index for index, run in enumerate(due) if run.hook(hooks.POST_START)), len(due))
+        return due[: first + 1]
 
     def _began(self, run: Run) -> None:
+        if not run.hook(hooks.POST_START):
+            self._runs(run)
+            return
+        run.post_start, identity = True, run.id
+
+        def begin() -> None:
+            if run.pid and run.id == identity and run.stop is None:
+                self.hooks.begin(run, hooks.POST_START, lambda error: self._post_started(run, error))
+
+        # Not now: its process would hold what the module that waits for the pod's start listens to.
+        self.pod.at(0, begin)
+
+    def _runs(self, run: Run) -> None:
+        run.state = {"running": {"startedAt": run.started_at}}
         self.prober.begin(run)
 
+    def _post_started(self, run: Run, error: str) -> None:
+        if run.stop is not None:
+            return
+        if error:
+            run.state = {"waiting": {"reason": hooks.POST_START_ERROR, "message": error}}
+            self.ending.one(run, self.pod.config["grace"])
+            return
+        run.post_start = False
+        self._runs(run)
+        self._advance()
+
     def _ended(self, run: Run, code: int, reason: str, text: str) -> None:
-        """Record the end of a run, then wait for the next one or be done."""
+        """Record the end of a run, then see what comes."""
         pod = self.pod
-        if reason == CONFIG_ERROR and not pod.deletion:
+        run.post_start = False
+        if reason == CONFIG_ERROR and not pod.over:
             self._await_config(run, text)
             return
         run.state = podstatus.terminated(code, reason, run.started_at, timestamp(), run.id, text)
-        policy = pod.config["restart_policy"]
-        run.restarts = not pod.deletion and (restarts(policy, code) or (run.condemned and policy != "Never"))
-        if run.restarts and pod.sandbox:
+        rule = run.config["restart"]
+        again = lifecycle.restarts(rule, code) or (run.condemned and lifecycle.restartable(rule))
+        run.restarts = again and not pod.over
+        self.ending.ended(run)
+        if run.restarts:
             self._back_off(run)
-        elif not any(other.pid or other.restarts for other in pod.runs):
-            self._finish()
+        self._advance()
 
     def _await_config(self, run: Run, text: str) -> None:
         """Nothing was created: it is no run that counts, and it is tried again with the next sync."""
         self.runner.retract(run)
         run.state = {"waiting": {"reason": CONFIG_ERROR, "message": text}}
-        began = run.began
-
-        def again() -> None:
-            if run.began == began:
-                self._start(run)
-
-        self.pod.at(CONFIG_RETRY, again)
+        run.not_before = self.pod.now() + CONFIG_RETRY
+        self.pod.at(CONFIG_RETRY, self._advance)
 
     def _back_off(self, run: Run) -> None:
-        config = self.pod.config
+        pod, config = self.pod, self.pod.config
         cap = config.get("max_container_restart_period", CAP)
-        delay, run.back_off = run.back_off.after(self.pod.now() - run.began, cap)
+        delay, run.back_off = run.back_off.after(pod.now() - run.began, cap)
+        run.not_before = pod.now() + delay
         if delay:
             names = (run.name, config["name"], config["namespace"], config["uid"])
             run.last_state = run.state
             run.state = {"waiting": {"reason": "CrashLoopBackOff", "message": message(delay, *names)}}
-        self.pod.at(delay, lambda: self._start(run))
+        pod.at(delay, self._advance)
 
     # -- the end ----------------------------------------------------------------------------------------------------
 
@@ -222,7 +302,13 @@ class Supervisor:
         if pod.ended:
             return
         self.prober.stop()
-        self._end_sandbox()
+        if pod.sandbox:
+            held, pod.sandbox = pod.sandbox, None
+            self._end_sandbox(held)
+        for run in pod.runs:
+            # One that waited to be started again has ended as it ended the last time.
+            if "waiting" in run.state and run.last_state:
+                run.state = run.last_state
         pod.ended = True
         cgroup.detect().attach("init", 0)
         borrow(lambda _: self._clean_up())
