@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import os
 import pathlib
@@ -149,13 +148,6 @@ class Lab:
         """The log of a run of the pod's first container, as it is on the disk."""
         place = paths.pod_log_dir(self.name, node_of(pod), pod["metadata"]["namespace"], name_of(pod), uid_of(pod))
         return pathlib.Path(place, container_of(pod)["name"], f"{run}.log")
-
-    def log_times(self, pod: Mapping[str, Any], run: int) -> list[float]:
-        """When each line of a run of the pod's first container was written, in seconds since the epoch."""
-        texts = [line.split()[0] for line in self.log_file(pod, run).read_text(encoding="utf-8").splitlines()]
-        # Nanoseconds are more than datetime reads.
-        moments = [datetime.datetime.fromisoformat(f"{text[:26]}+00:00") for text in texts]
-        return [moment.timestamp() for moment in moments]
 
     def service_ip(self, name: str, namespace: str = "default") -> str:
         """The ClusterIP of a Service."""

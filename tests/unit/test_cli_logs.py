@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import os
 import pathlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +15,10 @@ import pytest
 
 from podlab.cli import crilogs, lab, logs
 from podlab.errors import PodlabError
-from podlab.runtime import paths
+from podlab.runtime import crilog, paths
 from podlab.runtime.crilog import Log
+
+ROTATED = "0.log.20261126-101112"
 
 
 def entry(text: str, tag: str = "F", stream: str = "stdout", second: int = 0) -> bytes:
@@ -30,10 +35,11 @@ def texts(lines: Iterator[crilogs.Line]) -> list[bytes]:
 
 
 def test_runs_and_their_files_in_the_order_of_writing(directory: pathlib.Path) -> None:
-    for name in ("0.log", "2.log.1", "2.log", "2.log.10", "2.log.2", "10.log", "x.log", "1.txt"):
+    old, packed = "2.log.20261126-101112", "2.log.20261125-235959.gz"
+    for name in ("0.log", old, "2.log", packed, packed[:-3], f"{packed[:-3]}.tmp", "10.log", "x.log", "1.txt"):
         (directory / name).touch()
     found = {run: [os.path.basename(path) for path in files] for run, files in crilogs.runs(str(directory)).items()}
-    assert found == {0: ["0.log"], 2: ["2.log.10", "2.log.2", "2.log.1", "2.log"], 10: ["10.log"]}
+    assert found == {0: ["0.log"], 2: [packed, old, "2.log"], 10: ["10.log"]}
     assert list(found) == [0, 2, 10]
     assert crilogs.runs(str(directory / "nothing")) == {}
 
@@ -59,7 +65,7 @@ def test_entries_become_lines(directory: pathlib.Path, entries: list[bytes], exp
 
 
 def test_a_line_goes_on_in_the_next_file(directory: pathlib.Path) -> None:
-    (directory / "0.log.1").write_bytes(entry("be", "P", second=1))
+    (directory / ROTATED).write_bytes(entry("be", "P", second=1))
     (directory / "0.log").write_bytes(entry("gun", second=2))
     [line] = crilogs.read(crilogs.runs(str(directory))[0])
     assert line == (b"2026-11-21T12:00:01.000000000Z", b"stdout", b"begun\n")
@@ -123,7 +129,7 @@ def test_follow_sees_new_lines_rotations_and_restarts(directory: pathlib.Path) -
         file.write(entry("half")[:40])
         file.write(entry("half")[40:])
         assert follower.wait(3)[2:] == [b"half\n"]
-        os.rename(place / "0.log", place / "0.log.1")
+        os.rename(place / "0.log", place / ROTATED)
         file.write(entry("after the renaming"))
         assert follower.wait(4)[3:] == [b"after the renaming\n"]
     (place / "0.log").write_bytes(entry("rotated"))
@@ -146,7 +152,7 @@ def test_follow_waits_for_a_container_that_has_not_started(directory: pathlib.Pa
 
 def test_follow_of_a_pod_that_has_ended_reads_its_last_run_and_returns(directory: pathlib.Path) -> None:
     (directory / "0.log").write_bytes(entry("zero"))
-    (directory / "1.log.1").write_bytes(entry("one"))
+    (directory / "1.log.20261126-101112").write_bytes(entry("one"))
     (directory / "1.log").write_bytes(entry("two"))
     assert texts(crilogs.follow(str(directory), lambda: True)) == [b"one\n", b"two\n"]
 
@@ -157,24 +163,56 @@ def test_follow_goes_on_when_the_file_at_hand_is_rotated_away(directory: pathlib
     follower = Follower(directory)
     assert follower.wait(1) == [b"first\n"]
     path.unlink()
-    (directory / "0.log.1").write_bytes(entry("second"))
+    (directory / ROTATED).write_bytes(entry("second"))
+    path.write_bytes(entry("third"))
+    assert follower.wait(3)[1:] == [b"second\n", b"third\n"]
+    assert len(follower.end()) == 3
+
+
+def test_a_packed_file_is_read(directory: pathlib.Path) -> None:
+    (directory / f"{ROTATED}.gz").write_bytes(gzip.compress(entry("be", "P", second=1)))
+    (directory / "0.log").write_bytes(entry("gun", second=2))
+    assert texts(crilogs.read(crilogs.runs(str(directory))[0])) == [b"begun\n"]
+
+
+def test_follow_knows_a_file_that_was_packed_meanwhile(directory: pathlib.Path) -> None:
+    """What it has read of it does not come again, also when the log has been rotated again since."""
+    path, plain = directory / "0.log", directory / ROTATED
+    path.write_bytes(entry("first"))
+    follower = Follower(directory)
+    assert follower.wait(1) == [b"first\n"]
+    status = path.stat()
+    packed, later = directory / f"{ROTATED}.gz", directory / "0.log.20261126-101115"
+    made, newer = directory / "made.tmp", directory / "newer.tmp"
+    made.write_bytes(gzip.compress(entry("first")))
+    os.utime(made, ns=(status.st_atime_ns, status.st_mtime_ns))
+    newer.write_bytes(entry("second"))
+    os.utime(newer, ns=(0, status.st_mtime_ns + 1))
+    os.rename(path, plain)
+    os.rename(made, packed)
+    os.rename(newer, later)
+    plain.unlink()
     path.write_bytes(entry("third"))
     assert follower.wait(3)[1:] == [b"second\n", b"third\n"]
     assert len(follower.end()) == 3
 
 
 def test_follow_the_runtimes_own_rotation(directory: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("podlab.runtime.crilog.SIZE_LIMIT", 1000)
-    log = Log(str(directory / "0.log"))
+    """Every second a rotation; nothing is lost and nothing comes twice."""
+    seconds, real = itertools.count(1_700_000_000), time.gmtime
+    log = Log(str(directory / "0.log"), max_size=300)
     log.feed("stdout", b"0\n")
     follower = Follower(directory)
     for number in range(1, 200):
         # The writer waits for the reader: a file that is rotated away unread is lost to anyone.
         assert follower.wait(number)[-1] == b"%d\n" % (number - 1)
-        log.feed("stdout", b"%d\n" % number)
+        with monkeypatch.context() as clock:
+            clock.setattr(crilog.time, "gmtime", lambda *_: real(next(seconds)))
+            log.feed("stdout", b"%d\n" % number)
     log.close()
     assert follower.end() == [b"%d\n" % number for number in range(200)]
-    assert len(crilogs.runs(str(directory))[0]) == 5
+    files = crilogs.runs(str(directory))[0]
+    assert len(files) == 5 and [name.endswith(".gz") for name in files] == [True, True, True, False, False]
 
 
 # The command

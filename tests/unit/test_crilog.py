@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import pathlib
 import re
+import stat
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -116,25 +119,125 @@ def test_bytes_that_are_no_text(log: crilog.Log, path: pathlib.Path) -> None:
     log.close()
 
 
-def test_rotation_keeps_five(log: crilog.Log, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crilog, "SIZE_LIMIT", 100)
-    for number in range(8):
-        log.feed("stdout", b"%d" % number * 40 + b"\n")
-    names = sorted(os.listdir(path.parent))
-    assert names == ["0.log", "0.log.1", "0.log.2", "0.log.3", "0.log.4"]
-    kept = [read(path.parent / name)[0][2][:1] for name in names]
-    assert kept == [b"7", b"6", b"5", b"4", b"3"]
+def test_a_carriage_return_before_the_newline_is_part_of_it(log: crilog.Log, path: pathlib.Path) -> None:
+    """As containerd has it: what a terminal makes of a newline is a newline again."""
+    log.feed("stdout", b"one\r\n\r\ntw\ro\r")
+    log.feed("stdout", b"\n")
+    assert [text for _, _, text in read(path)] == [b"one", b"", b"tw\ro"]
     log.close()
 
 
-def test_a_log_that_grew_before_goes_on_growing(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crilog, "SIZE_LIMIT", 100)
+class Clock:
+    """A second passes when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 1_700_000_000
+        monkeypatch.setattr(crilog.time, "gmtime", lambda *_: real(self.seconds))
+
+    def stamp(self, back: int = 0) -> str:
+        return f"0.log.{time.strftime(crilog.STAMP, real(self.seconds - back))}"
+
+
+real = time.gmtime
+
+
+def unpacked(file: pathlib.Path) -> bytes:
+    return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+
+
+def test_rotation_names_packs_and_keeps_five(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kubelet: the log, the one before it as it was, and three packed ones."""
+    clock = Clock(monkeypatch)
+    log = crilog.Log(str(path), max_size=80, max_files=5)
+    for number in range(8):
+        log.feed("stdout", b"%d" % number * 40 + b"\n")
+        clock.seconds += 1
+    log.close()
+    names = sorted(os.listdir(path.parent))
+    assert names == ["0.log", *(f"{clock.stamp(back)}.gz" for back in (4, 3, 2)), clock.stamp(1)]
+    assert [unpacked(path.parent / name).split()[3][:1] for name in names] == [b"7", b"3", b"4", b"5", b"6"]
+    modes = {stat.S_IMODE((path.parent / name).stat().st_mode) for name in names}
+    assert modes == {0o640}
+
+
+def test_two_rotations_in_one_second_would_have_one_name(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the second one waits, and nothing is lost."""
+    clock = Clock(monkeypatch)
+    log = crilog.Log(str(path), max_size=10)
+    for number in range(4):
+        log.feed("stdout", b"%d\n" % number)
+    assert [text for _, _, text in read(path)] == [b"1", b"2", b"3"]
+    clock.seconds += 1
+    log.feed("stdout", b"4\n")
+    assert [text for _, _, text in read(path)] == [b"4"]
+    log.close()
+
+
+def test_a_negative_size_never_rotates(path: pathlib.Path) -> None:
+    log = crilog.Log(str(path), max_size=-1)
+    for _ in range(3):
+        log.feed("stdout", b"x\n")
+    assert len(read(path)) == 3 and os.listdir(path.parent) == ["0.log"]
+    log.close()
+
+
+def test_what_a_rotation_left_half_done_is_cleared_away(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    log = crilog.Log(str(path), max_size=10)
+    for name in ("0.log.20200101-000000", "0.log.20200101-000000.gz", "0.log.20200102-000000.tmp", "10.log"):
+        (path.parent / name).write_bytes(b"old")
+    log.feed("stdout", b"one\n")
+    log.feed("stdout", b"two\n")
+    names = sorted(os.listdir(path.parent))
+    assert names[:2] == ["0.log", "0.log.20200101-000000.gz"] and names[3:] == ["10.log"]
+    log.close()
+
+
+def test_a_log_that_cannot_be_rotated_grows(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried again after a while, not with every line."""
+    tries: list[str] = []
+
+    def fail(work: object) -> None:
+        tries.append("")
+        raise crilog.Failed("No space left on device")
+
+    monkeypatch.setattr(crilog, "borrow", fail)
+    log = crilog.Log(str(path), max_size=10)
+    for _ in range(5):
+        log.feed("stdout", b"x\n")
+    assert len(read(path)) == 5 and len(tries) == 1
+    log.close()
+
+
+def test_a_log_that_grew_before_goes_on_growing(path: pathlib.Path) -> None:
     for text in (b"a" * 30, b"b" * 30):
-        log = crilog.Log(str(path))
+        log = crilog.Log(str(path), max_size=60)
         log.feed("stdout", text + b"\n")
         log.close()
     assert [text for _, _, text in read(path)] == [b"b" * 30]
-    assert [text for _, _, text in read(path.parent / "0.log.1")] == [b"a" * 30]
+    assert len(os.listdir(path.parent)) == 2
+
+
+@pytest.mark.parametrize(
+    ("fed", "expected"),
+    [
+        (b"", ""),
+        (b"one\ntwo\n", "one\ntwo\n"),
+        (b"no newline", "no newline"),
+        (b"".join(b"%d\n" % number for number in range(100)), "".join(f"{number}\n" for number in range(20, 100))),
+        (b"x" * 5000 + b"\n", "x" * 2047 + "\n"),
+        (b"x" * 40000 + b"end\n", "x" * 2044 + "end\n"),
+        (b"\xff\n", "\ufffd\n"),
+    ],
+)
+def test_the_last_80_lines_or_2048_bytes(log: crilog.Log, path: pathlib.Path, fed: bytes, expected: str) -> None:
+    log.feed("stdout", fed)
+    log.close()
+    assert crilog.last_text(str(path), 80, 2048) == expected
+
+
+def test_of_no_log_there_is_no_last_text(tmp_path: pathlib.Path) -> None:
+    assert crilog.last_text(str(tmp_path / "none"), 80, 2048) == ""
 
 
 def test_a_timestamp() -> None:

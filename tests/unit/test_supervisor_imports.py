@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "module_utils" / "podlab"
-# Loaded by a child of the supervisor, from Python's own directory, when it probes by HTTPS.
-LATE = {"ssl"}
+# Loaded by a child of the supervisor, from Python's own directory, when it probes by HTTPS or packs a log.
+LATE = {"ssl", "zlib"}
 HEAVY = {"dataclasses", "inspect", "typing_extensions", "subprocess", "ansible", "yaml", "ipaddress", "logging"}
 
 

@@ -1,6 +1,6 @@
 """The log files of one container: found, read, joined to lines, followed.
 
-A run has `<restartCount>.log`; what was rotated away is `<restartCount>.log.1` (newest) and so on. Lines are
+A run has `<restartCount>.log`; what was rotated away is `<restartCount>.log.<time>`, older files with .gz. Lines are
 `<RFC3339Nano> stdout|stderr F|P <text>`, P for a part that goes on in the next entry of its stream.
 """
 
@@ -11,14 +11,16 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, Callable, NamedTuple
+from typing import BinaryIO, Callable, NamedTuple, cast
 
 from ..linux import inotify
 
 # How long the end of a pod can go unnoticed: it shows in its status, not in its log's directory.
 LOOK_AGAIN_SECONDS = 1.0
 
-_FILE = re.compile(r"(\d+)\.log(?:\.(\d+))?$")
+_FILE = re.compile(r"(\d+)\.log(\.\d{8}-\d{6})?(\.gz)?$")
+# After every time: the file that is being written.
+_NOW = "~"
 
 
 class Line(NamedTuple):
@@ -35,12 +37,24 @@ def runs(directory: str) -> dict[int, list[str]]:
         names = os.listdir(directory)
     except FileNotFoundError:
         return {}
-    found: dict[int, list[tuple[int, str]]] = {}
+    there = set(names)
+    found: dict[int, list[tuple[str, str]]] = {}
     for name in names:
         match = _FILE.match(name)
-        if match:
-            found.setdefault(int(match.group(1)), []).append((-int(match.group(2) or 0), name))
+        # One that has just been packed is there twice for a moment.
+        if match and f"{name}.gz" not in there:
+            found.setdefault(int(match.group(1)), []).append((match.group(2) or _NOW, name))
     return {run: [f"{directory}/{name}" for _, name in sorted(files)] for run, files in sorted(found.items())}
+
+
+def opened(path: str) -> BinaryIO:
+    """The file to read, unpacked when it is packed."""
+    if not path.endswith(".gz"):
+        return open(path, "rb")
+    # Slow to load, and seldom needed.
+    import gzip
+
+    return cast("BinaryIO", gzip.open(path, "rb"))
 
 
 class Joiner:
@@ -76,7 +90,7 @@ def read(files: Iterable[str]) -> Iterator[Line]:
     """The lines of one run's files."""
     joiner = Joiner()
     for path in files:
-        with open(path, "rb") as file:
+        with opened(path) as file:
             for entry in file:
                 line = joiner.feed(entry)
                 if line:
@@ -149,7 +163,7 @@ class _Reader:
                 return False
             run, path, identity = following
             try:
-                file = open(path, "rb")  # noqa: SIM115 - closed by close()
+                file = opened(path)
             except FileNotFoundError:
                 continue
             if _identity(os.fstat(file.fileno())) != identity:
@@ -165,16 +179,28 @@ class _Reader:
         if self._file is None:
             newest = max((run for run, _, _ in files), default=0)
             return next((entry for entry in files if entry[0] == newest), None)
-        # It is open, so nothing else can have its inode. One that was rotated away is older than all that are left.
-        current = _identity(os.fstat(self._file.fileno()))
-        places = [place for place, (_, _, identity) in enumerate(files) if identity == current]
-        rest = files[places[0] + 1 :] if places else files
+        # It is open, so nothing else can have its inode.
+        status = os.fstat(self._file.fileno())
+        places = [place for place, (_, _, identity) in enumerate(files) if identity == _identity(status)]
+        # Packed or removed meanwhile: then those that were written later follow. A packed one keeps its file's time.
+        rest = files[places[0] + 1 :] if places else [one for one in files if self._is_later(one, status.st_mtime_ns)]
         return rest[0] if rest else None
+
+    def _is_later(self, entry: tuple[int, str, tuple[int, int]], written: int) -> bool:
+        run, path, _ = entry
+        return run > self._run or (run == self._run and (path.endswith(".log") or _written(path) > written))
 
     def close(self) -> None:
         """Close the file at hand."""
         if self._file:
             self._file.close()
+
+
+def _written(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -41,13 +41,17 @@ def logs(
 
 def _files(picked: pick.Picked, inside: str, directory: str, previous: bool) -> list[str]:
     there = crilogs.runs(directory)
-    current = pick.container_status(picked, inside).get("restartCount", max(there, default=0))
+    status = pick.container_status(picked, inside)
+    current = status.get("restartCount", max(there, default=0))
     if previous:
-        if current - 1 not in there:
+        # One that waits to be started again has no run of its own yet: its last one is the previous one.
+        waits = "waiting" in status.get("state", {}) and "terminated" in status.get("lastState", {})
+        run = current if waits else current - 1
+        if run not in there:
             raise PodlabError(f'previous terminated container "{inside}" in pod "{picked.name}" not found')
-        return there[current - 1]
+        return there[run]
     if not there:
-        state = pick.container_status(picked, inside).get("state", {})
+        state = status.get("state", {})
         reason = (state.get("waiting") or {}).get("reason", "ContainerCreating")
         raise PodlabError(
             f'container "{inside}" in pod "{picked.name}" is waiting to start: {reason}. Try again, or use -f'

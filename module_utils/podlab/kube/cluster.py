@@ -81,6 +81,8 @@ class Cluster(NamedTuple):
     dns_search: tuple[str, ...] | None = None  # None: as on the machine
     nat: bool = False  # the machine forwards what the lab sends outside
     allowed_unsafe_sysctls: tuple[str, ...] = ()  # names, or beginnings of names with a * behind
+    container_log_max_size: int = 10 * 1024 * 1024  # bytes; negative: logs are not rotated
+    container_log_max_files: int = 5  # with the one that is written
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, host variables and module options; from_dict is the inverse."""
@@ -190,7 +192,7 @@ def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64", n
     Host ports that are to be picked stay below 1: ports.settle picks them.
     Raises ValueError when addresses do not suffice; the lints have said so before.
     """
-    from .kind_kubelet import allowed_unsafe_sysctls  # controller only
+    from .kind_kubelet import allowed_unsafe_sysctls, container_logs  # controller only
 
     names = node_names(name, [node.role for node in config.nodes])
     network = ipv4_network(node_subnet)
@@ -225,6 +227,7 @@ def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64", n
             )
         )
     services = ipv4_network(config.networking.service_subnet)
+    log_size, log_files = container_logs(config)
     return Cluster(
         name=name,
         nodes=tuple(nodes),
@@ -238,4 +241,6 @@ def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64", n
         dns_search=config.networking.dns_search,
         nat=nat,
         allowed_unsafe_sysctls=allowed_unsafe_sysctls(config),
+        container_log_max_size=log_size,
+        container_log_max_files=log_files,
     )

@@ -9,6 +9,7 @@ from typing import Any
 from . import env_checks, field_checks, names, probe_checks, qos, quantity
 from .schema import Finding, Path, show, walk
 
+_MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 _PROPAGATIONS = ("None", "HostToContainer", "Bidirectional")
@@ -20,6 +21,7 @@ def container(thing: Mapping[str, Any], volumes: Sequence[Any], path: Path) -> I
     """Every rule for one container. volumes: names of the pod's volumes."""
     yield from _image(thing, path)
     yield from field_checks.one_of(thing, "imagePullPolicy", _PULL_POLICIES, path)
+    yield from field_checks.one_of(thing, "terminationMessagePolicy", _MESSAGE_POLICIES, path)
     for key in ("workingDir", "terminationMessagePath"):
         if thing.get(key):
             yield from field_checks.absolute(thing[key], (*path, key))

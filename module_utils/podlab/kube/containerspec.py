@@ -56,6 +56,7 @@ def container(container: Mapping[str, Any], around: Surroundings, init: bool = F
             around.quality, container, around.node_memory, pod["spec"]["containers"] if init else ()
         ),
         "termination_message_path": container["terminationMessagePath"],
+        "termination_message_policy": container.get("terminationMessagePolicy", "File"),
         "stop_signal": (container.get("lifecycle") or {}).get("stopSignal") or config.get("StopSignal") or "SIGTERM",
         "restart": restart(container, pod["spec"]["restartPolicy"], init),
         "hooks": hookspec.hooks(container),

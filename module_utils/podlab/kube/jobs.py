@@ -103,9 +103,13 @@ def _after(spec: Object, status: Object, end: Object, now: float) -> Decision:
 
 
 def finished_at(item: Existing) -> float:
-    """When a pod ended: its last container, or when it stopped being ready, or when it began."""
+    """When a pod ended: its last container or sidecar, or when it stopped being ready, or when it began."""
     status = item.status
-    states = [container.get("state") or {} for container in status.get("containerStatuses") or []]
+    sidecars = {
+        each["name"] for each in item.pod["spec"].get("initContainers") or [] if each.get("restartPolicy") == "Always"
+    }
+    late = [each for each in status.get("initContainerStatuses") or [] if each["name"] in sidecars]
+    states = [container.get("state") or {} for container in [*(status.get("containerStatuses") or []), *late]]
     ends = [state.get("terminated", {}).get("finishedAt") for state in states]
     if ends and all(ends):
         return max(map(epoch, ends))

@@ -59,6 +59,8 @@ def _unsupported(config: Config, report: Report) -> None:
             "podlab runs no CNI plugins: without its own pod network pods would have none",
             "Remove the field",
         )
+    for fault, remedy in kind_kubelet.faults(config):
+        report.error(("kubeadmConfigPatches",), fault, remedy)
     for index, node in enumerate(config.nodes):
         for number, mapping in enumerate(node.extra_port_mappings):
             _port_mapping(mapping, ("nodes", index, "extraPortMappings", number), report)

@@ -67,6 +67,8 @@ def runtime_config(
         "sysctls": sysctls.settings(spec),
         "restart_policy": spec["restartPolicy"],
         "grace": spec["terminationGracePeriodSeconds"],
+        "log_max_size": cluster.container_log_max_size,
+        "log_max_files": cluster.container_log_max_files,
         "qos": quality,
         "seccomp": dict(securityspec.SANDBOX_SECCOMP),
         "cgroup_parent": qos.cgroup_parent(quality, metadata["uid"]),

@@ -106,7 +106,7 @@ _CONTAINER = {
         }
     ],
     "terminationMessagePath": YES,
-    "terminationMessagePolicy": only("File"),
+    "terminationMessagePolicy": YES,
     "securityContext": _CONTAINER_SECURITY,
     "stdin": only(False),
     "stdinOnce": only(False),

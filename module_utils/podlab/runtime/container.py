@@ -34,6 +34,12 @@ def cgroup_values(resources: Mapping[str, Any]) -> cgroup.Values:
     )
 
 
+def _container_values(resources: Mapping[str, Any], hierarchies: cgroup.Hierarchies) -> cgroup.Values:
+    """On v2 the OOM killer takes the container whole (singleProcessOOMKill); v1 has no such switch."""
+    whole = True if hierarchies.versions().get("memory") == 2 else None
+    return cgroup_values(resources)._replace(memory_oom_group=whole)
+
+
 class Launch(NamedTuple):
     """One run of a container, and the sandbox that it joins."""
 
@@ -73,7 +79,7 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
         raise PodlabError(container["refusal"], reason="CreateContainerConfigError")
     path = launch.cgroup
     hierarchies.create(path)
-    hierarchies.write(path, cgroup_values(container["resources"]), level="container")
+    hierarchies.write(path, _container_values(container["resources"], hierarchies), level="container")
     filtered = hierarchies.set_devices(path, cgroup.ALL_DEVICES if container["privileged"] else cgroup.DEFAULT_DEVICES)
     merged = containerroot.make_layers(config, container, run)
     mounts = containerroot.container_mounts(

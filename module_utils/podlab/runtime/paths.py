@@ -6,6 +6,8 @@ PODLAB_RUN and PODLAB_LIB move the two roots (tests do that).
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 
 def run_root() -> str:
@@ -145,6 +147,11 @@ def node_log_dir(cluster: str, node: str) -> str:
 def pod_log_dir(cluster: str, node: str, namespace: str, name: str, uid: str) -> str:
     """Logs of one pod, one directory per container (kubelet's layout)."""
     return f"{node_log_dir(cluster, node)}/{namespace}_{name}_{uid}"
+
+
+def node_view_of_logs(config: Mapping[str, Any]) -> str:
+    """The same, as the node sees it. config: of the pod."""
+    return f"/var/log/pods/{config['namespace']}_{config['name']}_{config['uid']}"
 
 
 def images_dir() -> str:

@@ -9,8 +9,8 @@ from typing import Any, Callable
 from ..errors import PodlabError
 from ..linux import cgroup, syscalls
 from . import container as capsule
-from . import termination
-from .crilog import Log, timestamp
+from . import paths, termination
+from .crilog import FILES, SIZE_LIMIT, Log, timestamp
 from .podstate import PodState
 from .run import Run
 from .starter import Failed, Starter, borrow
@@ -38,21 +38,22 @@ class Runner:
         if run.last_state or "terminated" in run.state:
             run.last_state = run.state if "terminated" in run.state else run.last_state
             run.restart_count += 1
-        path = f"/var/log/pods/{config['namespace']}_{config['name']}_{config['uid']}"
-        run.log = Log(f"{path}/{run.name}/{run.restart_count}.log")
+        limits = (config.get("log_max_size", SIZE_LIMIT), config.get("log_max_files", FILES))
+        run.log = Log(self._log_file(run), *limits)
         run.id = capsule.container_id(config["uid"], run.name, run.restart_count)
         run.began, run.started_at = pod.now(), timestamp()
         run.begun, run.condemned = True, False
         return (*os.pipe(), *os.pipe())
+
+    def _log_file(self, run: Run) -> str:
+        return f"{paths.node_view_of_logs(self._pod.config)}/{run.name}/{run.restart_count}.log"
 
     def abandon(self, run: Run, pipes: Pipes) -> None:
         """Of a run that has begun nothing was started."""
         self.retract(run)
         for fd in pipes:
             os.close(fd)
-        if run.log:
-            run.log.close()
-            run.log = None
+        self._close_log(run)
 
     def retract(self, run: Run) -> None:
         """Of a run that has begun nothing was created: it does not count as a restart."""
@@ -66,6 +67,7 @@ class Runner:
         made: pid and address of the sandbox.
         """
         before = len(starter.born)
+        termination.forget_older(self._pod.config, run.name, run.restart_count)
         try:
             outputs = (pipes[1], pipes[3])
             launch = capsule.Launch(self._pod.config, run.config, run.restart_count, made["pid"], made["address"])
@@ -157,7 +159,18 @@ class Runner:
             loop.unwatch(fd)
             os.close(fd)
         run.outputs = {}
-        self._settle(run, code, ending["reason"], ending["message"])
+        self._close_log(run)
+        text = ending["message"] or self._last_words(run, code)
+        self._settle(run, code, ending["reason"], text)
+
+    def _last_words(self, run: Run, code: int) -> str:
+        """What FallbackToLogsOnError takes as its termination message; read when everything is in the log."""
+        if not termination.falls_back(run.config, code):
+            return ""
+        try:
+            return str(borrow(lambda _: {"text": termination.from_log(self._log_file(run))})["text"])
+        except Failed as error:
+            return f"Error on reading termination message from logs: {error}"
 
     def _end(self, run: Run) -> dict[str, Any]:
         """In a starter: why the run ended, as its cgroup and its termination log tell, and an end to the rest of it."""
@@ -171,8 +184,11 @@ class Runner:
         message = termination.termination_message(config, run.config, run.restart_count)
         return {"reason": reason, "message": message}
 
-    def _settle(self, run: Run, code: int, reason: str, text: str) -> None:
+    def _close_log(self, run: Run) -> None:
         if run.log:
             run.log.close()
             run.log = None
+
+    def _settle(self, run: Run, code: int, reason: str, text: str) -> None:
+        self._close_log(run)
         self._ended(run, code, reason, text)

@@ -293,9 +293,5 @@ def remove_files(config: Mapping[str, Any]) -> None:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-    for directory in (data, _log_dir(config), paths.pod_dir(config["cluster"], config["uid"])):
+    for directory in (data, paths.node_view_of_logs(config), paths.pod_dir(config["cluster"], config["uid"])):
         remove_tree(directory)
-
-
-def _log_dir(config: Mapping[str, Any]) -> str:
-    return f"/var/log/pods/{config['namespace']}_{config['name']}_{config['uid']}"
