@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from podlab.kube import capabilities, security_checks, securityspec
+from podlab.kube import capabilities, cluster, kindconfig, security_checks, securityspec
 
 POD = {"metadata": {"name": "web", "namespace": "shop", "uid": "u-1"}, "spec": {}}
 
@@ -120,6 +120,15 @@ def test_seccomp(own: dict[str, Any], pod: dict[str, Any], expected: dict[str, A
     assert made(own, pod)["seccomp"] == expected
 
 
+def test_seccomp_default_of_the_kubelet() -> None:
+    def found(context: dict[str, Any]) -> str:
+        container = {"name": "c", "securityContext": context}
+        return str(securityspec.security(container, POD, {}, seccomp_default=True)["seccomp"]["type"])
+
+    assert found({}) == "RuntimeDefault"
+    assert found({"seccompProfile": {"type": "Unconfined"}}) == found({"privileged": True}) == "Unconfined"
+
+
 def test_privileged() -> None:
     found = made({"privileged": True, "capabilities": {"drop": ["ALL"]}})
     assert (found["privileged"], found["masked"], found["caps"]) == (True, False, list(capabilities.ALL))
@@ -213,3 +222,19 @@ def test_faults_of_the_pod_and_of_every_kind_of_container() -> None:
 def test_unmasked_with_user_namespaces() -> None:
     spec = {"hostUsers": False, "containers": [{"name": "c", "securityContext": {"procMount": "Unmasked"}}]}
     assert said(spec) == []
+
+
+@pytest.mark.parametrize(
+    ("patches", "expected"),
+    [([], False), (["true"], True), (["false"], False), (["true", "false"], False), (["'true'"], False)],
+)
+def test_the_cluster_config_says_which_default(patches: list[str], expected: bool) -> None:
+    head = "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n"
+    lines = [f"- |\n  kind: KubeletConfiguration\n  seccompDefault: {each}\n" for each in patches]
+    config, found = kindconfig.load(
+        head + ("kubeadmConfigPatches:\n" if lines else "") + "".join(lines), "cluster.yaml"
+    )
+    assert found == []
+    built = cluster.build(config, "kind", "172.18.0.0/16")
+    assert built.seccomp_default is expected
+    assert cluster.Cluster.from_dict(built.to_dict()) == built

@@ -83,6 +83,7 @@ class Cluster(NamedTuple):
     allowed_unsafe_sysctls: tuple[str, ...] = ()  # names, or beginnings of names with a * behind
     container_log_max_size: int = 10 * 1024 * 1024  # bytes; negative: logs are not rotated
     container_log_max_files: int = 5  # with the one that is written
+    seccomp_default: bool = False  # containers without a profile have RuntimeDefault
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON, host variables and module options; from_dict is the inverse."""
@@ -192,7 +193,7 @@ def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64", n
     Host ports that are to be picked stay below 1: ports.settle picks them.
     Raises ValueError when addresses do not suffice; the lints have said so before.
     """
-    from .kind_kubelet import allowed_unsafe_sysctls, container_logs  # controller only
+    from .kind_kubelet import allowed_unsafe_sysctls, container_logs, seccomp_default  # controller only
 
     names = node_names(name, [node.role for node in config.nodes])
     network = ipv4_network(node_subnet)
@@ -243,4 +244,5 @@ def build(config: Config, name: str, node_subnet: str, *, arch: str = "amd64", n
         allowed_unsafe_sysctls=allowed_unsafe_sysctls(config),
         container_log_max_size=log_size,
         container_log_max_files=log_files,
+        seccomp_default=seccomp_default(config),
     )

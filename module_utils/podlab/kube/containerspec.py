@@ -17,7 +17,7 @@ class Surroundings(NamedTuple):
     """What the containers of a pod have in common.
 
     pod: the complete Pod object. quality: its QoS class. hostname: the pod's. service_vars: its Service variables.
-    images: see podspec.runtime_config(). node_memory: bytes. node_cpus: how many.
+    images: see podspec.runtime_config(). node_memory: bytes. node_cpus: how many. seccomp_default: the kubelet's.
     """
 
     pod: Mapping[str, Any]
@@ -28,6 +28,7 @@ class Surroundings(NamedTuple):
     images: Mapping[str, Mapping[str, Any]]
     node_memory: int
     node_cpus: int = 1
+    seccomp_default: bool = False
 
 
 def container(container: Mapping[str, Any], around: Surroundings, init: bool = False) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def container(container: Mapping[str, Any], around: Surroundings, init: bool = F
             *around.service_vars,
         ],
         "cwd": container.get("workingDir") or config.get("WorkingDir") or "/",
-        **securityspec.security(container, pod, config),
+        **securityspec.security(container, pod, config, around.seccomp_default),
         "mounts": volumespec.mounts(container),
         "resources": qos.container_values(container),
         "oom_score_adj": qos.container_oom_score_adj(

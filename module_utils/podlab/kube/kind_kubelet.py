@@ -16,12 +16,19 @@ from .yamltree import load_documents
 _KIND = "KubeletConfiguration"
 FIELD = "allowedUnsafeSysctls"
 LOG_SIZE, LOG_FILES = "containerLogMaxSize", "containerLogMaxFiles"
-_USED = {"apiVersion", "kind", FIELD, LOG_SIZE, LOG_FILES}
+SECCOMP = "seccompDefault"
+_USED = {"apiVersion", "kind", FIELD, LOG_SIZE, LOG_FILES, SECCOMP}
 
 
 def allowed_unsafe_sysctls(config: Config) -> tuple[str, ...]:
     """The names, and the beginnings of names with a * behind, that pods may set beside the safe ones."""
     return tuple(str(name) for patch in _patches(config) for name in _names(patch))
+
+
+def seccomp_default(config: Config) -> bool:
+    """Whether containers that name no seccomp profile have RuntimeDefault; the last patch that says so decides."""
+    said = [patch.get(SECCOMP) for patch in _kubelet(config)]
+    return [word for word in (False, *said) if isinstance(word, bool)][-1]
 
 
 def container_logs(config: Config) -> tuple[int, int]:

@@ -47,7 +47,7 @@ def runtime_config(
     host_network = bool(spec.get("hostNetwork"))
     service_vars = env.service_entries(services, metadata["namespace"], spec.get("enableServiceLinks", True))
     around = containerspec.Surroundings(
-        pod, node, quality, names.kernel, service_vars, images, machine.memory, machine.cpus
+        pod, node, quality, names.kernel, service_vars, images, machine.memory, machine.cpus, cluster.seccomp_default
     )
     return {
         "cluster": cluster.name,

@@ -10,16 +10,18 @@ from typing import Any
 
 from . import capabilities
 
-# The kubelet without seccompDefault.
 _UNCONFINED = {"type": "Unconfined"}
 # Of every sandbox, whatever its containers have.
 SANDBOX_SECCOMP = {"type": "RuntimeDefault"}
 
 
-def security(container: Mapping[str, Any], pod: Mapping[str, Any], image: Mapping[str, Any]) -> dict[str, Any]:
+def security(
+    container: Mapping[str, Any], pod: Mapping[str, Any], image: Mapping[str, Any], seccomp_default: bool = False
+) -> dict[str, Any]:
     """Keys of a container's runtime config.
 
-    image: its image's config. A setting of the container beats the pod's.
+    image: its image's config. seccomp_default: whether without a profile it has RuntimeDefault.
+    A setting of the container beats the pod's.
     """
     pod_context = pod["spec"].get("securityContext") or {}
     own = container.get("securityContext") or {}
@@ -32,14 +34,14 @@ def security(container: Mapping[str, Any], pod: Mapping[str, Any], image: Mappin
         "privileged": privileged,
         "masked": not privileged and context.get("procMount") != "Unmasked",
         "readonly_root": bool(context.get("readOnlyRootFilesystem")),
-        "seccomp": dict(_UNCONFINED) if privileged else _seccomp(context.get("seccompProfile")),
+        "seccomp": dict(_UNCONFINED) if privileged else _seccomp(context.get("seccompProfile"), seccomp_default),
         "refusal": _refusal(context, image, container["name"], pod["metadata"]),
     }
 
 
-def _seccomp(profile: Mapping[str, Any] | None) -> dict[str, Any]:
+def _seccomp(profile: Mapping[str, Any] | None, confined: bool) -> dict[str, Any]:
     if not profile:
-        return dict(_UNCONFINED)
+        return {"type": "RuntimeDefault"} if confined else dict(_UNCONFINED)
     if profile["type"] == "Localhost":
         return {"type": "Localhost", "profile": profile["localhostProfile"]}
     return {"type": profile["type"]}
