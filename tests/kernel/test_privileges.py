@@ -89,7 +89,11 @@ CONTAINERS = {
     "local": local("sub/good.json"),
     "narrow": {**local("narrow.json"), "runAsUser": 1000, "allowPrivilegeEscalation": False},
     "privileged": {"privileged": True},
+    "unmasked": {"procMount": "Unmasked"},
 }
+# Ready only when a probe's command is confined as the container is.
+PROBE = {"exec": {"command": ["grep", "-q", "^Seccomp:.2$", "/proc/self/status"]}, "periodSeconds": 1}
+
 REFUSED = {
     "missing": (local("none.json"), 'cannot load seccomp profile "{}/none.json": no such file or directory'),
     "bad": (local("bad.json"), 'decoding seccomp profile failed "{}/bad.json": Expecting property name'),
@@ -104,8 +108,12 @@ REFUSED = {
 def pod(lab: runtime.Lab, tools: pathlib.Path, profiles: pathlib.Path) -> runtime.Pod:
     contexts = {**CONTAINERS, **{name: context for name, (context, _) in REFUSED.items()}}
     mounted = [{"name": "tools", "mountPath": "/tools", "readOnly": True}]
+    probed = {"default": {"readinessProbe": PROBE}, "free": {"readinessProbe": PROBE}}
     return lab.run_pod(
-        *({**SLEEP, "name": name, "securityContext": each, "volumeMounts": mounted} for name, each in contexts.items()),
+        *(
+            {**SLEEP, "name": name, "securityContext": each, "volumeMounts": mounted, **probed.get(name, {})}
+            for name, each in contexts.items()
+        ),
         volumes=[{"name": "tools", "hostPath": {"path": str(tools)}}],
         securityContext={
             **DEFAULT,
@@ -155,6 +163,10 @@ class TestStatus:
     def test_seccomp(self, pod: runtime.Pod, name: str, mode: str, filters: str) -> None:
         found = facts(pod.pid(name))
         assert (found["Seccomp"], found["Seccomp_filters"]) == (mode, filters)
+
+    def test_a_probe_is_as_start(self, pod: runtime.Pod) -> None:
+        pod.until(lambda each: each.container("default")["ready"])
+        pod.until(lambda each: "Readiness" in each.status()["podlab"]["probes"].get("free", ""))
 
     def test_the_sandbox_is_confined(self, pod: runtime.Pod) -> None:
         """Whatever its containers are: RuntimeDefault, no capability, no_new_privs, -998."""
@@ -287,6 +299,28 @@ class TestCalls:
         if done.returncode and not done.stdout:
             pytest.skip(f"runc does not run here: {done.stderr.strip()[-200:]}")
         assert calls(done.stdout) == calls(pod.sh("/tools/calls"))
+
+
+def test_proc_mount_unmasked(pod: runtime.Pod) -> None:
+    """Neither masked nor read-only; nothing else of a privileged container comes with it."""
+    found = table(pod, "unmasked")
+    assert [path for path in found if path.startswith(("/proc/", "/sys/firmware", "/sys/devices"))] == []
+    assert "ro" in found["/sys"].options and "ro" in found["/sys/fs/cgroup"].options
+    assert facts(pod.pid("unmasked"))["CapBnd"] == facts(pod.pid("default"))["CapBnd"]
+
+
+def test_the_second_run_has_the_same_user(lab: runtime.Lab) -> None:
+    """security.md row 22: root on restart (CVE-2019-11245)."""
+    planned = lab.pod({"command": ["sh", "-c", "id -u; id -G; exit 1"]}, restartPolicy="OnFailure")
+    config = lab.config(planned)
+    config["containers"][0]["user"] = {"name": "1000:", "gid": None, "groups": [5], "members": True}
+    made = lab.start_config(planned, config)
+    made.until(
+        lambda each: each.container().get("restartCount", 0) >= 1 and "terminated" in each.container()["lastState"]
+    )
+    made.until_log("5", run=1)
+    assert made.log(run=0) == made.log(run=1) == "1000\n0 5\n"
+    made.delete(0)
 
 
 class TestPrivileged:
