@@ -365,6 +365,45 @@ class TestPrivileged:
         pod.sh("mkdir /m && mount -t tmpfs none /m && umount /m", "privileged")
 
 
+@pytest.fixture(scope="module")
+def mapped(lab: runtime.Lab) -> runtime.Pod:
+    free = {"type": "Unconfined"}
+    contexts = [
+        {**DEFAULT, "capabilities": {"add": ["SYS_ADMIN"]}},
+        {"procMount": "Unmasked", "seccompProfile": free},
+        {"seccompProfile": free},
+        {"privileged": True},
+        {**DEFAULT, "runAsUser": 1000, "allowPrivilegeEscalation": False},
+    ]
+    made = lab.run_pod(*({**SLEEP, "securityContext": each} for each in contexts), hostUsers=False)
+    if "idmapped" in made.said or "mapped" in made.said:
+        pytest.skip(made.said)
+    return made
+
+
+class TestUserNamespace:
+    """hostUsers: false beside all that."""
+
+    NEW_PROC = ("unshare", "-Urmpf", "sh", "-c", "mount -t proc none /proc && echo mounted")
+
+    def test_filters(self, mapped: runtime.Pod) -> None:
+        modes = {name: facts(mapped.pid(name))["Seccomp"] for name in ("c0", "c1", "c2", "c3", "c4")}
+        assert modes == {"c0": "2", "c1": "0", "c2": "0", "c3": "0", "c4": "2"}
+        assert facts(mapped.pause())["Seccomp"] == "2"
+        for name in ("c0", "c4"):
+            executed = mapped.exec("grep", "Seccomp:", "/proc/self/status", container=name).out
+            assert executed.split() == ["Seccomp:", "2"]
+
+    def test_unmasked_lets_a_new_proc_be_mounted(self, mapped: runtime.Pod) -> None:
+        """What it is for: containers in containers. With masks the kernel refuses (security.md row 16)."""
+        assert mapped.exec(*self.NEW_PROC, container="c1").out == "mounted\n"
+        assert "mounted" not in mapped.exec(*self.NEW_PROC, container="c2").out
+
+    def test_privileged_is_so_within(self, mapped: runtime.Pod) -> None:
+        mapped.sh("mkdir /m && mount -t tmpfs none /m && umount /m && hostname other", "c3")
+        assert mapped.exec("sh", "-c", "mknod /k c 1 11", container="c3").code != 0
+
+
 @pytest.mark.parametrize("machine", seccomp_filter.ABIS)
 def test_the_kernel_takes_the_program(machine: str) -> None:
     """Also that of another architecture, where its first call then kills."""
