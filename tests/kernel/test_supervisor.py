@@ -349,7 +349,8 @@ class TestSupervisorDies:
                     with contextlib.suppress(FileNotFoundError):
                         found.add(os.readlink(f"/proc/{supervisor}/fd/{number}"))
                 return all(
-                    each == "/dev/null" or each.startswith(("pipe:", "anon_inode:", "/var/log/pods/")) for each in found
+                    each == "/dev/null" or each.startswith(("pipe:", "anon_inode:", "/var/log/pods/", "socket:"))
+                    for each in found
                 )
 
             until(nothing_else, "it holds more than its own")

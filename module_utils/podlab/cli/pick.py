@@ -21,7 +21,8 @@ OWNERS = {
 }
 POD_WORDS = ("pod", "pods", "po")
 NODE_WORDS = ("node", "nodes", "no")
-# Where a pod's status has its containers' statuses.
+# Where a pod's spec has its containers, and its status their statuses.
+SPECS = ("containers", "initContainers", "ephemeralContainers")
 STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
@@ -126,7 +127,7 @@ def container(picked: Picked, name: str = "") -> str:
     """
     spec = picked.pod["spec"]
     regular = [item["name"] for item in spec["containers"]]
-    every = regular + [item["name"] for item in spec.get("initContainers") or []]
+    every = [item["name"] for key in SPECS for item in spec.get(key) or []]
     if name:
         if name not in every:
             raise PodlabError(f"container {name} is not valid for pod {picked.name}. It has: {', '.join(every)}")
@@ -148,11 +149,18 @@ def container_status(picked: Picked, name: str) -> Mapping[str, Any]:
     return {}
 
 
-def running(picked: Picked, name: str) -> None:
-    """Raise PodlabError unless a command can be run in the container now."""
+def container_spec(picked: Picked, name: str) -> Mapping[str, Any]:
+    """The container's part of the pod's spec."""
+    spec = picked.pod["spec"]
+    every = [item for key in SPECS for item in spec.get(key) or []]
+    return next(item for item in every if item["name"] == name)
+
+
+def running(picked: Picked, name: str, verb: str = "exec into") -> None:
+    """Raise PodlabError unless one can do what the verb says with the container now."""
     phase = picked.status.get("phase", "Unknown")
     if phase in TERMINAL:
-        raise PodlabError(f"cannot exec into a container in a completed pod; current phase is {phase}")
+        raise PodlabError(f"cannot {verb} a container in a completed pod; current phase is {phase}")
     if not picked.alive:
         raise PodlabError(f"pod {picked.name}: its supervisor is gone. Bring it back with ./lab up")
     state = container_status(picked, name).get("state", {})

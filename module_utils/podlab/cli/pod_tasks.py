@@ -49,6 +49,33 @@ def exec_(
 
 @command(
     root=True,
+    short={"container": "c", "namespace": "n", "stdin": "i", "tty": "t"},
+    help={
+        "pod": POD,
+        "container": CONTAINER,
+        "namespace": NAMESPACE,
+        "stdin": "pass standard input on",
+        "tty": "be its terminal (with -i); Ctrl-P Ctrl-Q leaves it",
+        "name": NAME,
+    },
+)
+def attach(
+    c: Context,
+    pod: str,
+    container: str = "",
+    namespace: str = "",
+    stdin: bool = False,
+    tty: bool = False,
+    name: str = "",
+) -> None:
+    """Attach to a container's standard streams"""
+    from . import attach
+
+    attach.attach(pod, name=name, namespace=namespace, container=container, stdin=stdin, tty=tty)
+
+
+@command(
+    root=True,
     short={"container": "c", "namespace": "n", "follow": "f", "previous": "p"},
     help={
         "pod": POD,
@@ -155,4 +182,4 @@ def tree(c: Context, pod: list[str], namespace: str = "", output: str = "", name
     tree.tree(pod, name=name, namespace=namespace, form=output)
 
 
-COMMANDS = (exec_, logs, inspect, top, tree)
+COMMANDS = (exec_, attach, logs, inspect, top, tree)

@@ -43,7 +43,7 @@ def container(container: Mapping[str, Any], around: Surroundings, init: bool = F
         "layers": list(reversed(image["layers"])),
         "command": _command(container, config),
         "env": [
-            *env.image_entries(config.get("Env") or [], around.hostname),
+            *env.image_entries(config.get("Env") or [], around.hostname, bool(container.get("tty"))),
             *envspec.entries(
                 container, pod, around.node, envspec.Capacity(around.node_cpus * 1000, around.node_memory)
             ),
@@ -58,6 +58,10 @@ def container(container: Mapping[str, Any], around: Surroundings, init: bool = F
         ),
         "termination_message_path": container["terminationMessagePath"],
         "termination_message_policy": container.get("terminationMessagePolicy", "File"),
+        # Its standard input is a pipe or a terminal that one can attach to; stdin_once: closed when the first has left.
+        "stdin": bool(container.get("stdin")),
+        "stdin_once": bool(container.get("stdinOnce")),
+        "tty": bool(container.get("tty")),
         "stop_signal": (container.get("lifecycle") or {}).get("stopSignal") or config.get("StopSignal") or "SIGTERM",
         "restart": restart(container, pod["spec"]["restartPolicy"], init),
         "hooks": hookspec.hooks(container),

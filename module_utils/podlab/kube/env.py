@@ -18,6 +18,8 @@ from typing import Any
 
 from ..errors import PodlabError
 
+# containerd's WithTTY
+TERMINAL = ("TERM", "xterm")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -119,10 +121,13 @@ def _image_env(container: Mapping[str, Any]) -> dict[str, str]:
     return {entry["name"]: entry["value"] for entry in container["env"] if entry["source"] == "image"}
 
 
-def image_entries(image_env: Iterable[str], hostname: str) -> list[dict[str, str]]:
-    """The entries below the manifest's: a default PATH if the image has none, HOSTNAME, then the image's Env."""
+def image_entries(image_env: Iterable[str], hostname: str, tty: bool = False) -> list[dict[str, str]]:
+    """The entries below the manifest's: a default PATH if the image has none, HOSTNAME, then the image's Env.
+
+    tty: TERM comes first, so that image and manifest may say another.
+    """
     pairs = [text.partition("=")[::2] for text in image_env]
-    base = [("HOSTNAME", hostname), *pairs]
+    base = [*([TERMINAL] if tty else []), ("HOSTNAME", hostname), *pairs]
     if not any(name == "PATH" for name, _ in pairs):
         base.insert(0, ("PATH", DEFAULT_PATH))
     return [{"name": name, "value": value, "source": "image"} for name, value in base]

@@ -108,9 +108,9 @@ _CONTAINER = {
     "terminationMessagePath": YES,
     "terminationMessagePolicy": YES,
     "securityContext": _CONTAINER_SECURITY,
-    "stdin": only(False),
-    "stdinOnce": only(False),
-    "tty": only(False),
+    "stdin": YES,
+    "stdinOnce": YES,
+    "tty": YES,
 }
 
 POD_SPEC = {

@@ -12,7 +12,7 @@ from typing import Any, Callable, NamedTuple, NoReturn
 
 from ..errors import PodlabError
 from ..linux import cgroup, process, syscalls
-from . import enter, entry
+from . import enter, entry, stdio
 
 # The user namespace first: the others are its own. The network's before the PID namespace, which counts for the child;
 # the mount namespace brings the root with it.
@@ -53,11 +53,13 @@ def run(
     enter.set_oom_score(wanted.oom_score_adj)
     enter.set_limits()
     cgroup.detect().attach(target.cgroup, 0)
+    # Of nobody's, in a user namespace of the pod's, they could not be given to anybody there.
+    stdio.own(held, _root_of(target.pid))
     for fd, kind in fds:
         syscalls.setns(fd, syscalls.NAMESPACES[kind])
         if kind == "user":
             wanted = enter.in_user_namespace(wanted, target.container)
-    environment = _descend(target, wanted)
+    environment = _descend(target, wanted, held)
     for number, fd in enumerate(streams()):
         os.dup2(fd, number)
     # A container that may trace sees the child as soon as it is born: by then there is nothing in it to take.
@@ -81,9 +83,17 @@ def _foreign(pid: int) -> list[tuple[int, str]]:
     return [(fd, kind) for fd, kind in fds if os.fstat(fd).st_ino != own[kind]]
 
 
-def _descend(target: Target, wanted: enter.Privileges) -> Mapping[str, str]:
+def _root_of(pid: int) -> int:
+    """Who root of the process's user namespace is in ours."""
+    with open(f"/proc/{pid}/uid_map", encoding="ascii") as file:
+        words = file.read().split()
+    return int(words[1]) if words[:1] == ["0"] else 0
+
+
+def _descend(target: Target, wanted: enter.Privileges, held: Sequence[int]) -> Mapping[str, str]:
     """Become no more than the container's own processes are, while still outside of its PID namespace."""
     user = enter.resolve_user(target.container["user"])
+    stdio.own(held, user.uid)
     enter.reset_process()
     enter.become(user, wanted)
     return enter.environment(target.environment, user.home)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 from ..errors import PodlabError
 from ..kube import env
 from ..linux import cgroup, syscalls
-from . import containerenv, containerroot, enter, mapped
+from . import containerenv, containerroot, enter, mapped, stdio
 from .digest import hexdigest
 from .rootmounts import RootMount
 from .starter import Starter
@@ -58,14 +58,14 @@ class Launch(NamedTuple):
         return f"{self.config['cgroup_parent']}/{container_id(self.config['uid'], self.container['name'], self.run)}"
 
 
-def start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, int], starter: Starter) -> int:
+def start(launch: Launch, hierarchies: cgroup.Hierarchies, ends: stdio.Ends, starter: Starter) -> int:
     """Start the container's process; return its pid when it has been executed. Runs in a starter.
 
-    outputs: its standard output and error.
+    ends: its standard streams.
     Raises PodlabError with details["reason"] (CreateContainerError, or StartError when only the exec failed).
     """
     try:
-        return _start(launch, hierarchies, outputs, starter)
+        return _start(launch, hierarchies, ends, starter)
     except BaseException:
         # Every try has a cgroup of its own: one that cannot start must not leave one behind each time.
         hierarchies.kill(launch.cgroup)
@@ -73,7 +73,7 @@ def start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, i
         raise
 
 
-def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, int], starter: Starter) -> int:
+def _start(launch: Launch, hierarchies: cgroup.Hierarchies, ends: stdio.Ends, starter: Starter) -> int:
     config, container, run, pause, address = launch
     if container["refusal"]:
         raise PodlabError(container["refusal"], reason="CreateContainerConfigError")
@@ -111,10 +111,9 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
         if not hierarchies.v1 and not container["privileged"]:
             # Private on v2, as containerd has it; on v1 the whole path stays visible.
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
-        containerroot.make_root(container, merged, mounts, filtered, mapped=within)
-        # The null device that was opened on the node is the node's; standard input must be the container's own.
-        os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
+        terminal = containerroot.make_root(container, merged, mounts, filtered, mapped=within)
         user = enter.resolve_user(container["user"])
+        stdio.take(ends, terminal, user.uid)
         final = enter.environment(environment, user.home)
         enter.reset_process()
         enter.become(user, wanted)
@@ -129,13 +128,13 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, outputs: tuple[int, 
         return wanted, mapped.prepare(container, merged, mounts, config["id_base"], userns, filtered)
 
     def inside(wanted: enter.Privileges, mounts: list[RootMount]) -> NoReturn:
-        _run_child(lambda: body(enter.in_user_namespace(wanted, container), mounts, True), *outputs, write)
+        _run_child(lambda: body(enter.in_user_namespace(wanted, container), mounts, True), write)
 
     read, write = os.pipe()
     if config["host_users"]:
         pid = _clone(config, pause, starter)
         if pid == 0:
-            _run_child(plain, *outputs, write)
+            _run_child(plain, write)
     else:
         pid = mapped.clone(starter, write, mapped.Pod(pause, config["share_pid"]), outside, join, inside)
     os.close(write)
@@ -174,12 +173,9 @@ def _await_exec(report: int) -> None:
     raise PodlabError(text, reason=reason)
 
 
-def _run_child(body: Any, stdout: int, stderr: int, report: int) -> NoReturn:
+def _run_child(body: Any, report: int) -> NoReturn:
     try:
         os.setsid()
-        null = os.open("/dev/null", os.O_RDONLY)
-        for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
-            os.dup2(source, target)
         body()
     except BaseException as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import PodlabError
 from ..linux import syscalls, usernamespace
 from ..linux.mount import overlay_options
-from . import paths, rootmounts, volumes
+from . import paths, rootmounts, stdio, volumes
 from .rootmounts import RootMount
 
 
@@ -40,7 +40,13 @@ def container_mounts(
     if container["privileged"]:
         base = rootmounts.writable(base)
     below = "/dev/" if "/dev" in taken else "//"
-    base = [mount for mount in base if mount.target not in taken and not mount.target.startswith(below)]
+    # A terminal is made in devpts before a volume covers that.
+    kept = ("/dev/pts",) if container.get("tty") else ()
+    base = [
+        mount
+        for mount in base
+        if (mount.target not in taken or mount.target in kept) and not mount.target.startswith(below)
+    ]
     return [*base, *sorted(bound, key=lambda mount: mount.target.count("/"))]
 
 
@@ -119,8 +125,8 @@ def _own_copy() -> int:
 
 def make_root(
     container: Mapping[str, Any], merged: str, mounts: list[RootMount], filtered: bool, mapped: bool = False
-) -> None:
-    """In the child's new mount namespace: overlay, mounts, masks, pivot.
+) -> tuple[int, int] | None:
+    """In the child's new mount namespace: overlay, mounts, masks, pivot. Returns its terminal (master, slave).
 
     filtered: the cgroup filters devices; else nothing that the container writes to may hold a usable device.
     mapped: in the pod's user namespace; the overlay is mounted already and the working directory (mapped.prepare()).
@@ -143,7 +149,8 @@ def make_root(
         rootmounts.make_devices(root, bind=mapped or not filtered)
     if dev and container["privileged"]:
         rootmounts.make_host_devices(root, bind=mapped)
-    rootmounts.perform(root, mounts[dev:])
+    terminal, mounts = _terminal(container, root, mounts[dev:])
+    rootmounts.perform(root, mounts)
     if container["masked"]:
         rootmounts.mask(root, null)
     if not container["privileged"]:
@@ -158,6 +165,25 @@ def make_root(
     rootmounts.pivot(root)
     os.close(root)
     os.close(null)
+    return terminal
+
+
+def _terminal(
+    container: Mapping[str, Any], root: int, mounts: list[RootMount]
+) -> tuple[tuple[int, int] | None, list[RootMount]]:
+    """The container's terminal with its /dev/console, before any volume is there; and what is left to mount.
+
+    Raises PodlabError when a volume has taken the place of /dev.
+    """
+    if not container.get("tty"):
+        return None, mounts
+    at = next((number for number, mount in enumerate(mounts, 1) if mount[:2] == ("/dev/pts", "devpts")), 0)
+    if not at:
+        raise PodlabError("tty needs a /dev of the container's own, but a volume is mounted there")
+    rootmounts.perform(root, mounts[:at])
+    master, slave = stdio.open_terminal(root)
+    rootmounts.bind_console(root, slave)
+    return (master, slave), mounts[at:]
 
 
 def _make_working_directory(root: int, path: str) -> None:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import os
-import select
-import signal
 import socket
-import struct
 import sys
 import termios
-import tty
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from ..errors import PodlabError
-from . import command, containerenv, entry, paths
+from ..kube import env as kube_env
+from . import carry, command, containerenv, entry, paths, stdio
 from . import container as capsule
 from .files import read_json
 
@@ -44,7 +40,8 @@ def exec_in(
     facts = {"status.podIP": status.get("podIP", ""), "status.podIPs": status.get("podIP", "")}
     environment = containerenv.pairs(config, container, facts)
     if terminal:
-        environment.append(("TERM", os.environ.get("TERM", "xterm")))
+        # As containerd does, whatever terminal ours is.
+        environment.append(kube_env.TERMINAL)
     path = f"{config['cgroup_parent']}/{capsule.container_id(uid, container['name'], run)}"
 
     target = command.Target(container, path, pid, environment)
@@ -92,10 +89,9 @@ def _container(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _own_terminal(channel: socket.socket | None) -> tuple[int, int, int]:
     """Open a terminal in the container's own /dev/pts and hand its other end out."""
     assert channel is not None
-    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    fcntl.ioctl(master, 0x40045431, struct.pack("i", 0))  # TIOCSPTLCK: unlock
-    slave = fcntl.ioctl(master, 0x5441, os.O_RDWR | os.O_NOCTTY)  # TIOCGPTPEER: no path of the container is followed
-    channel.sendmsg([b"t"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [master]))])
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    master, slave = stdio.open_terminal(root)
+    socket.send_fds(channel, [b"t"], [master])
     os.close(master)
     return slave, slave, slave
 
@@ -116,7 +112,7 @@ def _with_streams(record: Mapping[str, Any], inside: Callable[[Streams], int], s
         routes[0] = ours[0]
     else:
         os.close(ours[0])
-    _pump(routes, {ours[1], ours[2]})
+    carry.pump(routes, {ours[1], ours[2]})
     return entry.exit_code(os.waitpid(child, 0)[1])
 
 
@@ -138,76 +134,14 @@ def _fork(body: Callable[[], int], unused: Sequence[int]) -> int:
     return child
 
 
-def _pump(routes: dict[int, int], needed: set[int]) -> None:
-    """Copy from each key to its value until all needed sources have ended."""
-    routes = dict(routes)
-    while needed:
-        ready, _, _ = select.select(list(routes), [], [])
-        for source in ready:
-            try:
-                data = os.read(source, 65536)
-            except OSError:
-                data = b""
-            if not data or not _write_all(routes[source], data):
-                target = routes.pop(source)
-                needed.discard(source)
-                if source == 0 or target > 2:
-                    os.close(target)
-
-
-def _write_all(fd: int, data: bytes) -> bool:
-    try:
-        while data:
-            data = data[os.write(fd, data) :]
-    except BrokenPipeError:
-        return False
-    return True
-
-
 def _with_terminal(record: Mapping[str, Any], inside: Callable[[Streams], int]) -> int:
     ours, theirs = socket.socketpair()
     child = _fork(lambda: entry.run_inside(record, lambda: inside(Streams(None, theirs))), (ours.fileno(),))
     theirs.close()
-    data, ancillary, _, _ = ours.recvmsg(1, socket.CMSG_SPACE(4))
-    if not data:
-        return entry.exit_code(os.waitpid(child, 0)[1])
-    master = array.array("i", ancillary[0][2][:4])[0]
+    data, fds, _, _ = socket.recv_fds(ours, 1, 1)
     ours.close()
-    raw = os.isatty(0)
-    before = termios.tcgetattr(0) if raw else None
-    try:
-        if raw:
-            _copy_size(master)
-            signal.signal(signal.SIGWINCH, lambda *_: _copy_size(master))
-            tty.setraw(0)
-        _pump_terminal(master)
-    finally:
-        if before:
-            termios.tcsetattr(0, termios.TCSADRAIN, before)
-    os.close(master)
+    if data:
+        [master] = fds
+        carry.terminal(master, master)
+        os.close(master)
     return entry.exit_code(os.waitpid(child, 0)[1])
-
-
-def _copy_size(master: int) -> None:
-    size = fcntl.ioctl(0, termios.TIOCGWINSZ, b"\0" * 8)
-    fcntl.ioctl(master, termios.TIOCSWINSZ, size)
-
-
-def _pump_terminal(master: int) -> None:
-    sources = [0, master]
-    while True:
-        ready, _, _ = select.select(sources, [], [])
-        if master in ready:
-            try:
-                data = os.read(master, 65536)
-            except OSError:
-                return
-            if not data or not _write_all(1, data):
-                return
-        if 0 in ready:
-            data = os.read(0, 65536)
-            if data:
-                _write_all(master, data)
-            else:
-                sources.remove(0)
-                _write_all(master, b"\x04")

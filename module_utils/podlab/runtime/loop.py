@@ -21,10 +21,10 @@ class Loop:
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = 0
 
-    def watch(self, fd: int, handler: Callable[[], None]) -> None:
-        """Call handler whenever fd is readable or at its end."""
+    def watch(self, fd: int, handler: Callable[[], None], events: int = select.POLLIN) -> None:
+        """Call handler whenever fd is readable or at its end (or, with POLLOUT, takes more)."""
         self._handlers[fd] = handler
-        self._poll.register(fd, select.POLLIN)
+        self._poll.register(fd, events)
 
     def unwatch(self, fd: int) -> None:
         """Forget fd, before it is closed."""

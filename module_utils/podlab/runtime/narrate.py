@@ -104,6 +104,8 @@ def _container(config: Mapping[str, Any], container: Mapping[str, Any], name: st
     yield Step("mount.add", target, ("mount", "-t", "overlay", "-o", options, "overlay", f"{base}/merged"), why)
     for mount in container_mounts(config, container, 0, []):
         yield Step("mount.add", target, _mount(mount, f"{base}/merged", mapped), why)
+    if container["tty"]:
+        yield Step("mount.add", target, ("mount", "--bind", "$TERMINAL", f"{base}/merged/dev/console"), why)
     theirs = sandbox.own_namespaces(config)
     joined = tuple(_OPTION[kind] for kind in ("user", "ipc", "uts", "net") if kind in theirs)
     joined += ("--pid",) if config["share_pid"] else ()

@@ -68,6 +68,10 @@ class PodState:
 
         self.loop.at(delay, act)
 
+    def every(self) -> list[Run]:
+        """The pod's containers of every kind."""
+        return [*self.runs]
+
     def touch(self) -> None:
         """The status is to be written."""
         self.changed = True

@@ -275,6 +275,21 @@ def _bind_device(directory: int, name: str, number: int, kind: int = stat.S_IFCH
     os.close(target)
 
 
+def bind_console(root: int, slave: int) -> None:
+    """/dev/console is the container's terminal. slave: a descriptor of it, so that no path leads elsewhere.
+
+    The tmpfs of /dev must be ours, without anything of a volume.
+    """
+    directory = sys.openat2(root, "dev", os.O_RDONLY | os.O_DIRECTORY, resolve=sys.RESOLVE_IN_ROOT)
+    try:
+        os.close(os.open("console", os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory))
+        target = os.open("console", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        sys.mount(f"/proc/self/fd/{slave}", f"/proc/self/fd/{target}", None, sys.MS_BIND)
+        os.close(target)
+    finally:
+        os.close(directory)
+
+
 def mask(root: int, null: int) -> None:
     """Cover the paths that say too much: files by /dev/null, directories by an empty read-only tmpfs.
 

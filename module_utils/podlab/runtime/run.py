@@ -9,6 +9,7 @@ from ..kube import lifecycle
 from ..kube.backoff import BackOff
 from ..kube.probes import Probes
 from ..kube.stopping import Stop
+from .audience import Audience
 from .crilog import Log
 
 
@@ -16,6 +17,7 @@ class Run:
     """One container of the pod through its runs. kind: of kube.lifecycle. waiting: the reason while it never ran."""
 
     __slots__ = (
+        "audience",
         "back_off",
         "began",
         "begun",
@@ -37,6 +39,7 @@ class Run:
         "said",
         "started_at",
         "state",
+        "stdin",
         "stop",
     )
 
@@ -58,6 +61,9 @@ class Run:
         self.pid = 0
         self.pidfd = -1
         self.outputs: dict[int, str] = {}
+        # Where it reads from, -1 for nothing; of a terminal the same as its output. Who is attached.
+        self.stdin = -1
+        self.audience: Audience | None = None
         self.log: Log | None = None
         self.probes = Probes(config.get("probes") or {})
         # What the latest probe or hook of each kind had to say, when it was not that all is well.

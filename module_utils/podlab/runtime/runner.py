@@ -14,10 +14,9 @@ from .crilog import FILES, SIZE_LIMIT, Log, timestamp
 from .podstate import PodState
 from .run import Run
 from .starter import Failed, Starter, borrow
+from .stdio import Streams
 
 CHUNK = 65536
-# Read and write end of stdout, then of stderr.
-Pipes = tuple[int, int, int, int]
 
 
 class Runner:
@@ -32,8 +31,8 @@ class Runner:
         self._began = began
         self._ended = ended
 
-    def begin(self, run: Run) -> Pipes:
-        """Note that a run begins; return the pipes of its output."""
+    def begin(self, run: Run) -> Streams:
+        """Note that a run begins; return its standard streams."""
         pod, config = self._pod, self._pod.config
         if run.last_state or "terminated" in run.state:
             run.last_state = run.state if "terminated" in run.state else run.last_state
@@ -43,16 +42,15 @@ class Runner:
         run.id = capsule.container_id(config["uid"], run.name, run.restart_count)
         run.began, run.started_at = pod.now(), timestamp()
         run.begun, run.condemned = True, False
-        return (*os.pipe(), *os.pipe())
+        return Streams(run.config, config.get("id_base", 0))
 
     def _log_file(self, run: Run) -> str:
         return f"{paths.node_view_of_logs(self._pod.config)}/{run.name}/{run.restart_count}.log"
 
-    def abandon(self, run: Run, pipes: Pipes) -> None:
+    def abandon(self, run: Run, streams: Streams) -> None:
         """Of a run that has begun nothing was started."""
         self.retract(run)
-        for fd in pipes:
-            os.close(fd)
+        streams.close()
         self._close_log(run)
 
     def retract(self, run: Run) -> None:
@@ -61,7 +59,7 @@ class Runner:
         if run.last_state:
             run.restart_count -= 1
 
-    def attempt(self, run: Run, made: Mapping[str, Any], pipes: Pipes, starter: Starter) -> dict[str, Any]:
+    def attempt(self, run: Run, made: Mapping[str, Any], streams: Streams, starter: Starter) -> dict[str, Any]:
         """In a starter: one container, or why not. One that cannot start does not keep the others from it.
 
         made: pid and address of the sandbox.
@@ -69,9 +67,8 @@ class Runner:
         before = len(starter.born)
         termination.forget_older(self._pod.config, run.name, run.restart_count)
         try:
-            outputs = (pipes[1], pipes[3])
             launch = capsule.Launch(self._pod.config, run.config, run.restart_count, made["pid"], made["address"])
-            return {"pid": capsule.start(launch, cgroup.detect(), outputs, starter)}
+            return {"pid": capsule.start(launch, cgroup.detect(), streams.theirs, starter)}
         except (OSError, PodlabError) as error:
             reason = getattr(error, "details", {}).get("reason") or "CreateContainerError"
             failed = starter.born.pop() if len(starter.born) > before else 0
@@ -79,10 +76,10 @@ class Runner:
 
     def start(self, runs: Sequence[Run], made: Mapping[str, Any]) -> None:
         """Start containers in a sandbox that there is: made has its pid and address."""
-        pipes = {run.name: self.begin(run) for run in runs}
+        streams = {run.name: self.begin(run) for run in runs}
 
         def work(starter: Starter) -> dict[str, Any]:
-            return {run.name: self.attempt(run, made, pipes[run.name], starter) for run in runs}
+            return {run.name: self.attempt(run, made, streams[run.name], starter) for run in runs}
 
         try:
             results = borrow(work)
@@ -90,24 +87,21 @@ class Runner:
             failed = {"error": str(error), "reason": "RunContainerError", "failed": 0}
             results = {run.name: failed for run in runs}
         for run in runs:
-            self.adopt(run, results[run.name], pipes[run.name])
+            self.adopt(run, results[run.name], streams[run.name])
 
-    def adopt(self, run: Run, result: Mapping[str, Any], pipes: Pipes) -> None:
+    def adopt(self, run: Run, result: Mapping[str, Any], streams: Streams) -> None:
         """Take over what a starter has started: watch the process and read its output."""
-        os.close(pipes[1])
-        os.close(pipes[3])
         if "pid" not in result:
             if result["failed"]:
                 os.waitpid(result["failed"], 0)
-            os.close(pipes[0])
-            os.close(pipes[2])
+            streams.close()
             self._settle(run, 128, result["reason"], result["error"])
             return
         run.pid, run.pidfd = result["pid"], syscalls.pidfd_open(result["pid"])
-        run.outputs = {pipes[0]: "stdout", pipes[2]: "stderr"}
+        run.outputs, run.stdin = streams.adopt()
         for fd in run.outputs:
             os.set_blocking(fd, False)
-            self._pod.loop.watch(fd, self._reader(run, fd))
+            self.reading(run)(fd)
         self._pod.loop.watch(run.pidfd, lambda: self.exited(run))
         self._began(run)
 
@@ -119,11 +113,17 @@ class Runner:
         except ProcessLookupError:
             pass
 
-    def _reader(self, run: Run, fd: int) -> Callable[[], None]:
-        def read() -> None:
-            self._read(run, fd)
+    def reading(self, run: Run) -> Callable[[int], None]:
+        """Have a descriptor of the run's output read from now on."""
 
-        return read
+        def watch(fd: int) -> None:
+            def read() -> None:
+                self._read(run, fd)
+
+            if fd in run.outputs:
+                self._pod.loop.watch(fd, read)
+
+        return watch
 
     def _read(self, run: Run, fd: int) -> bool:
         """Take what is there; False when there is nothing more."""
@@ -131,8 +131,12 @@ class Runner:
             data = os.read(fd, CHUNK)
         except BlockingIOError:
             return False
+        except OSError:
+            data = b""  # the end, when it is a terminal's
         if data and run.log:
             run.log.feed(run.outputs[fd], data)
+            if run.audience:
+                run.audience.hear(fd, run.outputs[fd], data)
             return True
         self._pod.loop.unwatch(fd)
         return False
@@ -157,8 +161,11 @@ class Runner:
             while self._read(run, fd):
                 pass
             loop.unwatch(fd)
+        if run.audience:
+            run.audience.end()
+        for fd in {*run.outputs, *([run.stdin] if run.stdin >= 0 else [])}:
             os.close(fd)
-        run.outputs = {}
+        run.outputs, run.stdin, run.audience = {}, -1, None
         self._close_log(run)
         text = ending["message"] or self._last_words(run, code)
         self._settle(run, code, ending["reason"], text)

@@ -17,12 +17,14 @@ from ..kube import hooks, lifecycle, podstatus
 from ..kube.backoff import CAP, message
 from ..linux import cgroup, cgroup_end, cgroup_read, process, syscalls
 from . import sandbox, volumes
+from .attaching import Attaching
 from .crilog import timestamp
 from .ending import Ending
 from .hooks import Hooks
 from .podstate import PodState
 from .prober import Owner, Prober
 from .report import Reporter
+from .requests import Requests
 from .run import Run
 from .runner import Runner
 from .starter import Failed, Starter, borrow
@@ -65,6 +67,7 @@ class Supervisor:
         self.hooks = Hooks(self.pod, self.prober.reap_strays)
         self.ending = Ending(self.pod, self.runner, self.prober, self.hooks)
         self.reporter = Reporter(self.pod, ready)
+        self.attaching = Attaching(self.pod, self.runner)
         # What happens meanwhile is looked at afterwards.
         self.busy = False
 
@@ -76,6 +79,7 @@ class Supervisor:
         pod.loop.on_signals({signal.SIGTERM: self._asked, signal.SIGHUP: self._renewed})
         if pod.config.get("active_deadline"):
             pod.at(pod.config["active_deadline"], self._deadline)
+        self.requests = Requests(pod.loop, pod.directory, {"attach": self.attaching.serve})
         self._sync()
         while not pod.ended:
             self.reporter.write()
