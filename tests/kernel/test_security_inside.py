@@ -329,13 +329,3 @@ def test_row_31_abstract_sockets(both: Both) -> None:
 
 def test_row_35_keys(both: Both) -> None:
     both.check(lambda jail: jail.exec("cat /proc/keys").out)
-
-
-def test_row_34_spoofing(lab: runtime.Lab, pod: runtime.Pod) -> None:
-    """CVE-2020-10749: no router is believed, on either end of a pod's link."""
-    links = [line.split(":")[1].strip().split("@")[0] for line in lab.in_node("ip", "-o", "link").splitlines()]
-    assert any(name.startswith("veth") for name in links)
-    for name in links:
-        if name.startswith("veth"):
-            assert lab.in_node("cat", f"/proc/sys/net/ipv6/conf/{name}/accept_ra") == "0\n"
-    assert pod.sh("cat /proc/sys/net/ipv6/conf/eth0/accept_ra") == "0\n"

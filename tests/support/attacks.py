@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -53,6 +53,16 @@ int main(void) {
 #include <fcntl.h>
 int main(int count, char **words) {
     for (;;) if (renameat2(AT_FDCWD, words[1], AT_FDCWD, words[2], RENAME_EXCHANGE)) return 1;
+}
+""",
+    # A chain of directories that is longer than a path may be.
+    "deep": r"""
+#include <sys/stat.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    if (chdir(words[1])) return 2;
+    for (int i = 0; i < 3000; i++) if (mkdir("a", 0755) || chdir("a")) return 1;
+    return 0;
 }
 """,
     # Looks into every process that appears until the file words[1] does: what it runs, what is in its memory, and
@@ -152,26 +162,43 @@ class Caged:
 
 
 class Podlab:
-    """podlab's runtime, with the face of naive.Naive. more: fields of the container, spec: of the pod."""
+    """podlab's runtime, with the face of naive.Naive."""
 
-    def __init__(self, lab: runtime.Lab, more: dict[str, Any] | None = None, **spec: Any) -> None:
-        self.lab, self.more, self.spec = lab, more or {}, spec
+    def __init__(self, lab: runtime.Lab) -> None:
+        self.lab = lab
 
     def start(self, spec: Spec) -> Caged:
-        volumes = [{"name": f"v{n}", "hostPath": {"path": source}} for n, (source, _) in enumerate(spec.mounts)]
-        mounted = [{"name": f"v{n}", "mountPath": target} for n, (_, target) in enumerate(spec.mounts)]
-        container = {"command": list(spec.command), "workingDir": spec.cwd, "volumeMounts": mounted, **self.more}
-        if spec.memory:
-            container["resources"] = {"limits": {"memory": str(spec.memory)}}
-        pod = self.lab.pod(container, restartPolicy="Never", volumes=volumes, **self.spec)
-        config = self.lab.config(pod)
-        config["containers"][0]["layers"][:0] = spec.layers
-        if spec.user:
-            config["containers"][0]["user"] = {**config["containers"][0]["user"], "uid": None, "name": spec.user}
-        made = self.lab.start_config(pod, config)
+        made = self._start([spec])
         if made.said:
             raise Refused(made.said)
         return Caged(made)
+
+    def outputs(self, specs: Sequence[Spec]) -> list[str]:
+        """What each has written when it has ended, "" of one that could not start: all in one pod."""
+        made = self._start(specs)
+        return [Caged(made, f"c{number}").output() for number in range(len(specs))]
+
+    def _start(self, specs: Sequence[Spec]) -> runtime.Pod:
+        sources = sorted({source for spec in specs for source, _ in spec.mounts})
+        volumes = [{"name": f"v{number}", "hostPath": {"path": source}} for number, source in enumerate(sources)]
+        pod = self.lab.pod(
+            *(_container(spec, sources) for spec in specs),
+            restartPolicy="Never",
+            volumes=volumes,
+            enableServiceLinks=False,
+        )
+        config = self.lab.config(pod)
+        for spec, container in zip(specs, config["containers"]):
+            container["layers"] = [*spec.layers, *container["layers"]]
+            if spec.user:
+                container["user"] = {**container["user"], "uid": None, "name": spec.user}
+        return self.lab.start_config(pod, config)
+
+
+def _container(spec: Spec, sources: list[str]) -> dict[str, Any]:
+    mounted = [{"name": f"v{sources.index(source)}", "mountPath": target} for source, target in spec.mounts]
+    made = {"command": list(spec.command), "workingDir": spec.cwd, "volumeMounts": mounted}
+    return {**made, "resources": {"limits": {"memory": str(spec.memory)}}} if spec.memory else made
 
 
 Runtime = Any  # Podlab or naive.Naive

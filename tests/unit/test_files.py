@@ -82,6 +82,22 @@ def test_removing_a_tree_stays_in_it(tmp_path: pathlib.Path) -> None:
     assert sorted(os.listdir(outside)) == ["file", "kept"]
 
 
+def test_removing_a_chain_that_is_longer_than_a_path(tmp_path: pathlib.Path) -> None:
+    """A container can make it step by step; a recursion, or a descriptor per step, ends half way."""
+    here = os.getcwd()
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    try:
+        os.chdir(tree)
+        for _ in range(3000):
+            os.mkdir("a")
+            os.chdir("a")
+    finally:
+        os.chdir(here)
+    files.remove_tree(str(tree))
+    assert not tree.exists()
+
+
 def test_removing_what_is_not_there(tmp_path: pathlib.Path) -> None:
     files.remove_tree(str(tmp_path / "missing"))
 

@@ -169,6 +169,17 @@ def test_what_is_no_archive_is_refused(tmp_path: pathlib.Path, raw: bytes) -> No
         layers.unpack(io.BytesIO(raw), str(tmp_path / "l"))
 
 
+def test_a_path_of_two_thousand_directories_is_refused_or_unpacked(tmp_path: pathlib.Path) -> None:
+    deep = "a/" * 1500
+    with pytest.raises(layers.Refused):
+        Builder().add(f"{deep}f", data=b"x").unpack(tmp_path / "l")
+    step = "/".join("a" * 400)
+    tar = Builder().add(f"{step}/f").link("short", step).add(f"short/{step}/f")
+    tar.link("shorter", f"short/{step}").add(f"shorter/{step}/f").add("a", data=b"a file now")
+    tar.unpack(tmp_path / "m")
+    assert (tmp_path / "m/a").read_bytes() == b"a file now"
+
+
 def test_a_cut_archive_is_refused(tmp_path: pathlib.Path) -> None:
     tar = Builder().add("f", data=b"x" * 100_000)
     tar.archive.close()

@@ -185,6 +185,7 @@ def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
 
 
 RESOLVE_NO_XDEV = 0x01
+RESOLVE_NO_XDEV = 0x01
 RESOLVE_NO_MAGICLINKS = 0x02
 RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
@@ -225,6 +226,17 @@ def mount_setattr(fd: int, attr_set: int = 0, attr_clr: int = 0, propagation: in
     """Change the attributes of the mount behind fd, by MOUNT_ATTR_* and MS_* for its propagation (mount_setattr(2))."""
     attr = struct.pack("QQQQ", attr_set, attr_clr, propagation, userns_fd)
     _syscall("mount_setattr", _SYS_MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, attr, len(attr))
+
+
+PROC_SUPER_MAGIC = 0x9FA0
+
+
+def filesystem_type(fd: int) -> int:
+    """The magic number of the file system that holds fd (fstatfs(2))."""
+    buffer = ctypes.create_string_buffer(256)
+    _check(_libc.fstatfs(ctypes.c_int(fd), buffer), "fstatfs", fd)
+    # f_type is the first word of struct statfs.
+    return int(struct.unpack_from("l", buffer)[0])
 
 
 _CAP_VERSION_3 = 0x20080522

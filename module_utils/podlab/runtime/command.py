@@ -45,10 +45,7 @@ def run(
     Raises PodlabError when the container is gone or has no such user, OSError when it cannot be joined.
     """
     enter.forbid_tracing()
-    started = process.start_time(target.pid)
-    fds = _foreign(target.pid)
-    if not process.alive(target.pid, started):
-        raise PodlabError("the container has just ended")
+    fds = _namespaces(target)
     wanted = enter.privileges(target.container)
     enter.set_oom_score(wanted.oom_score_adj)
     enter.set_limits()
@@ -71,6 +68,25 @@ def run(
     for number in range(3):
         os.close(number)
     return entry.exit_code(os.waitpid(child, 0)[1])
+
+
+def _namespaces(target: Target) -> list[tuple[int, str]]:
+    """Descriptors of the container's namespaces, in the order in which to join. Raises PodlabError when it is gone."""
+    started = process.start_time(target.pid)
+    try:
+        fds = _foreign(target.pid)
+        # Its number may be another's by now: to join that, the node's own shell perhaps, would be a way out.
+        if _is_in(target.pid, target.cgroup) and process.alive(target.pid, started):
+            return fds
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    raise PodlabError("the container has just ended")
+
+
+def _is_in(pid: int, path: str) -> bool:
+    """True when the process is in this cgroup or below it; a container's cgroup has a name that no other ever has."""
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        return any(f"/{path}/" in f"{line.strip()}/" for line in file)
 
 
 def _foreign(pid: int) -> list[tuple[int, str]]:

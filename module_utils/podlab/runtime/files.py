@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import Any
+
+from ..linux import syscalls
 
 
 def write_text(path: str, text: str, mode: int = 0o644) -> None:
@@ -57,26 +60,77 @@ def read_json(path: str, default: Any = None) -> Any:
         return default
 
 
-def remove_tree(path: str) -> None:
-    """Remove the directory and all below it, never through a link; nothing there is fine.
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
-    shutil.rmtree does the same, and brings every archive format there is into a supervisor's memory.
+
+def remove_tree(path: str, unmount: bool = False) -> None:
+    """Remove the directory and all below it, never through a link or a mount, however deep; nothing there is fine.
+
+    What a container leaves is hostile, such as a chain of directories longer than a path may be, or than there are
+    descriptors: one descriptor does. unmount: what is mounted below goes first, else it is an OSError (EXDEV, EBUSY).
     """
+    above, name = os.path.split(path.rstrip("/"))
     try:
-        walk = os.fwalk(path, topdown=False, follow_symlinks=False)
-        for _, directories, names, fd in walk:
-            for name in names:
-                os.unlink(name, dir_fd=fd)
-            for name in directories:
-                _remove_entry(name, fd)
-        os.rmdir(path)
+        here = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
-
-
-def _remove_entry(name: str, fd: int) -> None:
+    left = [name] if name in os.listdir(here) else []
+    way: list[tuple[str, list[str], tuple[int, int]]] = []
     try:
-        os.rmdir(name, dir_fd=fd)
-    except NotADirectoryError:
-        # A link to a directory.
-        os.unlink(name, dir_fd=fd)
+        while True:
+            if left:
+                name = left.pop()
+                inner = _open_below(here, name, unmount)
+                way.append((name, left, _identity(here)))
+                os.close(here)
+                here, left = inner, _remove_files(inner, unmount)
+            elif way:
+                name, left, identity = way.pop()
+                outer = os.open("..", _DIRECTORY, dir_fd=here)
+                os.close(here)
+                here = outer
+                if _identity(here) != identity:
+                    raise OSError(errno.EXDEV, f"{path} has been moved while it was removed")
+                os.rmdir(name, dir_fd=here)
+            else:
+                return
+    finally:
+        os.close(here)
+
+
+def _open_below(directory: int, name: str, unmount: bool) -> int:
+    resolve = syscalls.RESOLVE_BENEATH | syscalls.RESOLVE_NO_SYMLINKS | syscalls.RESOLVE_NO_XDEV
+    while True:
+        try:
+            return syscalls.openat2(directory, name, _DIRECTORY, resolve=resolve)
+        except OSError as error:
+            if error.errno != errno.EXDEV or not unmount:
+                raise
+        _unmount(directory, name)
+
+
+def _remove_files(directory: int, unmount: bool) -> list[str]:
+    """Remove what is no directory; return the names of those that are."""
+    directories = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                directories.append(entry.name)
+                continue
+            try:
+                os.unlink(entry.name, dir_fd=directory)
+            except OSError as error:
+                if error.errno != errno.EBUSY or not unmount:
+                    raise
+                _unmount(directory, entry.name)
+                os.unlink(entry.name, dir_fd=directory)
+    return directories
+
+
+def _unmount(directory: int, name: str) -> None:
+    syscalls.umount(f"/proc/self/fd/{directory}/{name}", syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino

@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from ..linux.syscalls import syncfs
+from .files import remove_tree
 from .paths import images_dir
 
 _PROC = "/proc"
@@ -189,4 +189,5 @@ def _mounted(layer: str) -> bool:
 
 
 def _remove_tree(path: str) -> None:
-    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove_tree(path)

@@ -9,7 +9,6 @@ import errno
 import os
 import re
 import select
-import shutil
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from ..kube.cluster import uplink_name
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
 from ..step import Step
-from . import gateway, paths
+from . import files, gateway, paths
 from .state import read_nodes
 
 END_TIMEOUT_MS = 10000
@@ -155,7 +154,7 @@ def _remove_cgroup(path: str) -> None:
 
 def remove_tree(path: str) -> None:
     refuse_mounts(path)
-    shutil.rmtree(path)
+    files.remove_tree(path)
     parent = os.path.dirname(path)
     while parent in (paths.run_root(), paths.lib_root(), f"{paths.lib_root()}/clusters"):
         try:

@@ -18,6 +18,7 @@ from typing import IO, Any, Callable, cast
 
 from ..errors import PodlabError
 from ..linux.inside import open_directory
+from .files import remove_tree
 
 MAX_ENTRIES = 1_000_000
 MAX_BYTES = 32 << 30
@@ -55,7 +56,7 @@ def unpack(stream: IO[bytes], directory: str) -> list[str]:
                 if entries > MAX_ENTRIES or size > MAX_BYTES:
                     raise Refused(f"the layer has more than {MAX_ENTRIES} entries or {MAX_BYTES >> 30} GiB")
                 _put(root, archive, member, notes)
-    except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, RecursionError) as error:
         raise Refused(f"the layer is not a sound tar archive: {error}") from error
     finally:
         os.close(root)
@@ -211,7 +212,7 @@ def _make_way(parent: int, name: str) -> None:
     if info is None:
         return
     if stat.S_ISDIR(info.st_mode):
-        shutil.rmtree(f"/proc/self/fd/{parent}/{name}")
+        remove_tree(f"/proc/self/fd/{parent}/{name}")
     else:
         os.unlink(name, dir_fd=parent)
 

@@ -158,6 +158,10 @@ def _make_leaf(hierarchies: cgroup.Hierarchies, path: str) -> list[int]:
 
 def _prepare_directories(cluster: str, name: str, files: Mapping[str, str]) -> None:
     state = paths.node_dir(cluster, name)
+    for private in (paths.cluster_dir(cluster), paths.data_dir(cluster)):
+        # Secrets, and what containers have made setuid: nothing for users of the machine (CVE-2021-41103).
+        os.makedirs(private, exist_ok=True)
+        os.chmod(private, 0o700)
     for directory in (
         f"{state}/run/podlab/{cluster}",
         f"{state}/run/{os.path.basename(paths.NODE_DNS_DIR)}",

@@ -166,6 +166,7 @@ def _perform(root: int, mount: RootMount) -> None:
         if mount.fstype:
             sys.mount(mount.source, place, mount.fstype, mount.flags, mount.data or None)
             return
+        _refuse_proc(fd, mount.target)
         if mount.tree >= 0:
             sys.move_mount(mount.tree, fd, "")
             os.close(mount.tree)
@@ -176,6 +177,12 @@ def _perform(root: int, mount: RootMount) -> None:
     finally:
         os.close(fd)
     _finish_bind(root, mount)
+
+
+def _refuse_proc(fd: int, target: str) -> None:
+    """Nothing goes over /proc, through a link of a volume neither: privileged code reads and writes there."""
+    if target == "/proc" or sys.filesystem_type(fd) == sys.PROC_SUPER_MAGIC:
+        raise PodlabError(f"{target} is at or below the container's /proc, which the kernel fills")
 
 
 def _finish_bind(root: int, mount: RootMount) -> None:

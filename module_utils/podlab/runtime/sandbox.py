@@ -283,15 +283,9 @@ def remove_cgroups(config: Mapping[str, Any], hierarchies: cgroup.Hierarchies) -
 def remove_files(config: Mapping[str, Any]) -> None:
     """Layers, volumes, logs and state of the pod. hostPath volumes are not ours and stay.
 
-    Containers mount in their own namespaces, so nothing of the machine can be mounted below these directories;
-    an emptyDir in memory is unmounted first.
+    What is mounted below is unmounted, and not removed: an emptyDir in memory, what a container has mounted in a
+    Bidirectional volume. Only this node's mounts go, and what they show stays (CVE-2024-23652 and its kin).
     """
     data = paths.pod_data_dir(config["cluster"], config["uid"])
-    for name in os.listdir(f"{data}/volumes") if os.path.isdir(f"{data}/volumes") else ():
-        try:
-            syscalls.umount(f"{data}/volumes/{name}", syscalls.MNT_DETACH | syscalls.UMOUNT_NOFOLLOW)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
     for directory in (data, paths.node_view_of_logs(config), paths.pod_dir(config["cluster"], config["uid"])):
-        remove_tree(directory)
+        remove_tree(directory, unmount=True)
