@@ -249,7 +249,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.podlab import service_watch
 from ansible.module_utils.podlab.module import failing, run
-from ansible.module_utils.podlab.runtime.lock import programming
+from ansible.module_utils.podlab.runtime.ruleslock import programming
 from ansible.module_utils.podlab.service_plan import ServicePlan
 from ansible.module_utils.podlab.service_request import request
 

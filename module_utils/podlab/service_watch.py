@@ -26,6 +26,7 @@ from .linux import cgroup, inotify, netns, process, syscalls
 from .runtime import enter, lock, paths, watcher
 from .runtime.crilog import timestamp
 from .runtime.files import read_json, write_json
+from .runtime.ruleslock import programming
 from .runtime.state import read_pods
 from .service_health import Listeners, Place
 from .service_plan import ServicePlan, wanted_state
@@ -237,7 +238,7 @@ class Watcher:
 
     def _reconcile(self, full: bool) -> float:
         """Bring nodes and records to what is wanted now; return the sync period in seconds."""
-        with lock.programming(self.cluster):
+        with programming(self.cluster):
             inputs = read_json(paths.proxy_file(self.cluster))
             if inputs is None:
                 # The lab is gone, or podlab_service took its Services away.

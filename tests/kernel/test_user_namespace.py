@@ -54,7 +54,7 @@ def pods(lab: runtime.Lab, shared: pathlib.Path) -> list[runtime.Pod]:
         {"name": "memory", "emptyDir": {"medium": "Memory"}},
         {"name": "host", "hostPath": {"path": str(shared)}},
     ]
-    probe = {"exec": {"command": ["sh", "-c", "grep -q ' 65536$' /proc/self/uid_map"]}, "periodSeconds": 1}
+    probe = {"exec": {"command": ["sh", "-c", "grep -q ' 65536$' /proc/self/uid_map"]}, "periodSeconds": 3600}
     containers = [
         {**SLEEP, "volumeMounts": mounted, "readinessProbe": probe},
         {**SLEEP, "volumeMounts": mounted, "securityContext": {"runAsUser": 1000, "runAsGroup": 2000}},

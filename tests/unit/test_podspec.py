@@ -77,6 +77,7 @@ def test_whole():
         "host_pid": False,
         "host_ipc": False,
         "host_users": True,
+        "host_ports": [],
         "sysctls": {
             "net": {"net/ipv4/ip_unprivileged_port_start": "0", "net/ipv4/ping_group_range": "0 2147483647"},
             "ipc": {},

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import containerspec, env, hostnames, podfiles, qos, securityspec, sysctls, volumespec
+from . import containerspec, env, host_ports, hostnames, podfiles, qos, securityspec, sysctls, volumespec
 
 if TYPE_CHECKING:
     from .cluster import Cluster, Node
@@ -64,6 +64,8 @@ def runtime_config(
         "host_pid": bool(spec.get("hostPID")),
         "host_ipc": bool(spec.get("hostIPC")),
         "host_users": spec.get("hostUsers") is not False,
+        # Those of the host network are the node's by themselves.
+        "host_ports": [] if host_network else [port._asdict() for port in host_ports.host_ports(spec)],
         "sysctls": sysctls.settings(spec),
         "restart_policy": spec["restartPolicy"],
         "grace": spec["terminationGracePeriodSeconds"],

@@ -87,7 +87,7 @@ _CONTAINER = {
             "secretRef": {"name": YES, "optional": YES},
         }
     ],
-    "ports": [{"containerPort": YES, "name": YES, "protocol": YES, "hostPort": only(0)}],
+    "ports": [{"containerPort": YES, "name": YES, "protocol": YES, "hostPort": YES, "hostIP": YES}],
     "readinessProbe": _PROBE,
     "livenessProbe": _PROBE,
     "startupProbe": _PROBE,

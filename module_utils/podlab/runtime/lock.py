@@ -111,22 +111,3 @@ def machine() -> Iterator[None]:
         # Closing would not do while a child that was forked meanwhile has it open.
         fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
-
-
-@contextlib.contextmanager
-def programming(cluster: str) -> Iterator[None]:
-    """Be the only one who programs the lab's Services for the length of the block: a module call, or the watcher.
-
-    Each reads what is wanted inside the block, so that the last one has seen the newest. Without a lab's directory
-    nobody else is there.
-    """
-    try:
-        fd = os.open(paths.services_lock_file(cluster), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
-        yield
-        return
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)

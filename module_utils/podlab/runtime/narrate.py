@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..kube import portmap
 from ..linux import syscalls
 from ..linux.mount import overlay_options
 from ..linux.usernamespace import SIZE
 from ..step import Step
-from . import paths, sandbox
+from . import hostport, paths, sandbox
 from .container import container_id
 from .containerroot import container_mounts
 from .mapped import UNMAPPED
@@ -45,6 +47,9 @@ def pod_steps(config: Mapping[str, Any], why: str) -> Iterator[Step]:
     if not config["host_network"]:
         for argv in _network(config, identity):
             yield Step("network.connect", name, argv, why)
+    if config["host_ports"]:
+        for words in _host_ports(config, identity):
+            yield Step("hostport.open", name, ("iptables", "-w", *words), why)
     for kind, wanted in config["sysctls"].items():
         for file, value in wanted.items():
             argv = ("nsenter", "--target", "$PAUSE", _OPTION[kind], "sysctl", "-w", f"{file}={value}")
@@ -81,6 +86,17 @@ def _network(config: Mapping[str, Any], identity: str) -> Iterator[tuple[str, ..
     yield (*inside, "route", "add", f"{gateway}/32", "dev", "eth0", "scope", "link")
     yield (*inside, "route", "add", subnet, "via", gateway, "dev", "eth0", "src", "$POD_IP")
     yield (*inside, "route", "add", "default", "via", gateway, "dev", "eth0")
+
+
+def _host_ports(config: Mapping[str, Any], identity: str) -> Iterator[list[str]]:
+    """As on a node that has none of the rules yet."""
+    chain, veth = hostport.chain(identity), sandbox.veth_name(identity)
+    chains, rules = portmap.shared("")
+    for created in (*chains, chain):
+        yield ["-t", "nat", "-N", created]
+    for rule in (*rules, *hostport.rules(config, identity, "$POD_IP")):
+        yield ["-t", "nat", *shlex.split(rule)]
+    yield shlex.split(portmap.guard(veth))
 
 
 def _container(config: Mapping[str, Any], container: Mapping[str, Any], name: str, why: str) -> Iterator[Step]:

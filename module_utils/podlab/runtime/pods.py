@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import PodlabError
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
-from . import filters, idranges, interpreter, ipam, lab, paths, sandbox, zygote
+from . import filters, hostport, idranges, interpreter, ipam, lab, paths, sandbox, zygote
 from .crilog import timestamp
 from .files import read_json, write_json
 from .pause import pause_command
@@ -156,3 +156,5 @@ def _clear_kernel(cluster: str, config: Mapping[str, Any]) -> None:
             links = netlink.links()
             for name in {sandbox.veth_name(identity) for identity in identities} & set(links):
                 netlink.clear_link(name)
+            if config.get("host_ports"):
+                hostport.close_ports(cluster, [(identity, sandbox.veth_name(identity)) for identity in identities])

@@ -16,7 +16,7 @@ from ..errors import PodlabError
 from ..kube import podfiles
 from ..linux import capabilities, cgroup, syscalls, sysctl, usernamespace
 from ..linux.netlink import Netlink
-from . import enter, ipam, paths, sysctls
+from . import enter, hostport, ipam, paths, sysctls
 from .container import cgroup_values
 from .digest import hexdigest
 from .files import remove_tree
@@ -80,6 +80,8 @@ def create(
             address = ipam.allocate(_STORE, network["pod_cidr"], network["gateway"], identity)
             connect(open_namespace(pid, "net"), veth_name(identity), address, network)
         sysctls.apply(pid, config["sysctls"])
+        if config["host_ports"]:
+            hostport.open_ports(config, identity, address, veth_name(identity))
         if not config["host_users"]:
             _check_idmapped_mounts(config, pid)
         _write_files(config, directory, address)
@@ -116,11 +118,13 @@ def _check_idmapped_mounts(config: Mapping[str, Any], pid: int) -> None:
 
 
 def remove_traces(config: Mapping[str, Any], identity: str) -> None:
-    """Take away what a sandbox leaves when its pause is gone: veth, address, /dev/shm."""
+    """Take away what a sandbox leaves when its pause is gone: veth, host ports, address, /dev/shm."""
     # The veth goes with the pod's namespace, but not before the kernel's worker comes to it: a new sandbox of the
     # same pod must not meet the old route.
     with Netlink() as netlink:
         netlink.clear_link(veth_name(identity))
+    if config["host_ports"]:
+        hostport.close_ports(config["cluster"], [(identity, veth_name(identity))])
     ipam.release(_STORE, identity)
     try:
         syscalls.umount(f"{paths.pod_dir(config['cluster'], config['uid'])}/shm", syscalls.MNT_DETACH)
