@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from podlab.kube import qos
+from podlab.kube import defaults, priorities, qos
 
 GIB = 2**30
 
@@ -88,6 +88,46 @@ def test_pod_limits_hold_only_when_every_container_has_one():
 )
 def test_oom_score(quality, request_bytes, score):
     assert qos.oom_score_adj(quality, request_bytes, 8 * GIB) == score
+
+
+@pytest.mark.parametrize(
+    ("name", "quality"),
+    [
+        ("system-node-critical", "Guaranteed"),
+        ("system-cluster-critical", "Burstable"),
+        ("", "Burstable"),
+        (None, "Burstable"),
+    ],
+)
+def test_what_is_critical_to_the_node_is_killed_last(name, quality):
+    assert qos.oom_class("Burstable", name) == quality
+
+
+@pytest.mark.parametrize(
+    ("spec", "messages"),
+    [
+        ({}, []),
+        ({"priority": 0}, []),
+        ({"priorityClassName": "system-node-critical"}, []),
+        ({"priorityClassName": "system-node-critical", "priority": 2000001000}, []),
+        (
+            {"priority": 7},
+            [
+                "the integer value of priority (7) must not be provided in pod spec; "
+                "computed 0 from the given PriorityClass name"
+            ],
+        ),
+        # That there is no such class is said elsewhere.
+        ({"priorityClassName": "mine", "priority": 5}, []),
+    ],
+)
+def test_priorities(spec, messages):
+    assert [found.message for found in priorities.check(spec, ("spec",))] == messages
+
+
+def test_the_priority_of_a_class_is_filled_in():
+    made = defaults.pod_spec({"containers": [], "priorityClassName": "system-node-critical"})
+    assert made["priority"] == 2000001000
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ def container(container: Mapping[str, Any], around: Surroundings, init: bool = F
         "mounts": volumespec.mounts(container),
         "resources": qos.container_values(container),
         "oom_score_adj": qos.container_oom_score_adj(
-            around.quality, container, around.node_memory, pod["spec"]["containers"] if init else ()
+            qos.oom_class(around.quality, pod["spec"].get("priorityClassName")),
+            container,
+            around.node_memory,
+            pod["spec"]["containers"] if init else (),
         ),
         "termination_message_path": container["terminationMessagePath"],
         "termination_message_policy": container.get("terminationMessagePolicy", "File"),

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from . import names, service_rules
+from . import names, priorities, service_rules
 from .node_ports import NodePorts
 
 _POD: Mapping[str, Any] = {
@@ -41,6 +41,8 @@ def pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     account = made.get("serviceAccountName") or made.get("serviceAccount") or "default"
     made["serviceAccountName"] = made["serviceAccount"] = account
     made.setdefault("securityContext", {})
+    if made.get("priorityClassName"):
+        made["priority"] = priorities.CLASSES.get(made["priorityClassName"], 0)
     for key in ("initContainers", "containers"):
         if key in made:
             made[key] = [_container(container, bool(made.get("hostNetwork"))) for container in made[key]]

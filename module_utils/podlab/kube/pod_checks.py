@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import container_checks, env_checks, lifecycle_checks, names, namespace_checks, security_checks
+from . import container_checks, env_checks, lifecycle_checks, names, namespace_checks, priorities, security_checks
 from .field_checks import absolute, at_least, labels, named, one_of, size, unique
 from .schema import Finding, Path, show
 
@@ -41,6 +41,7 @@ def pod_spec(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     yield from _dns_config(spec, path)
     yield from namespace_checks.namespaces(spec, path)
     yield from security_checks.pod_spec(spec, path)
+    yield from priorities.check(spec, path)
     yield from unique(volumes, "name", "volume", (*path, "volumes"))
     for index, volume in enumerate(volumes):
         yield from _volume(volume, (*path, "volumes", index))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
-from . import quantity
+from . import priorities, quantity
 
 GUARANTEED = "Guaranteed"
 BURSTABLE = "Burstable"
@@ -130,6 +130,11 @@ def oom_score_adj(qos: str, memory_request: int, node_memory: int) -> int:
         return BEST_EFFORT_OOM_SCORE
     score = 1000 - 1000 * memory_request // node_memory
     return max(1000 + GUARANTEED_OOM_SCORE, min(BEST_EFFORT_OOM_SCORE - 1, score))
+
+
+def oom_class(quality: str, priority_class: str | None) -> str:
+    """The class by which the OOM killer judges a pod: what is critical to the node goes last."""
+    return GUARANTEED if priority_class == priorities.NODE_CRITICAL else quality
 
 
 def container_oom_score_adj(

@@ -12,6 +12,7 @@ from .schema import Path
 _NO_API = "there is no API server"
 _NO_STORAGE = "there is no storage system behind a lab"
 _GONE = "Kubernetes has removed it"
+_NO_CLASSES = "pods do not preempt each other, and there are no PriorityClasses but the two that every cluster has"
 _NO_WINDOWS = "nodes are Linux"
 
 
@@ -48,8 +49,8 @@ REASONS: dict[str, Reason] = {
     "imagePullSecrets": Reason(f"{_NO_API} that has Secrets of registries", "Log in to the registry on the machine"),
     "overhead": Reason("it belongs to RuntimeClasses, and there is one runtime"),
     "preemptionPolicy": Reason("pods do not preempt each other"),
-    "priority": Reason("pods do not preempt each other"),
-    "priorityClassName": Reason("pods do not preempt each other"),
+    "priority": Reason(_NO_CLASSES),
+    "priorityClassName": Reason(_NO_CLASSES),
     "resourceClaims": Reason("there are no devices to claim (dynamic resource allocation)"),
     "claims": Reason("there are no devices to claim (dynamic resource allocation)"),
     "runtimeClassName": Reason("there is one runtime, podlab's own"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from . import refused
+from . import priorities, refused
 from .schema import Finding, Path, show
 
 YES = object()
@@ -154,7 +154,8 @@ POD_SPEC = {
     "os": {"name": only("linux")},
     "schedulerName": only("default-scheduler"),
     "preemptionPolicy": only("PreemptLowerPriority"),
-    "priority": only(0),
+    "priority": only(*priorities.CLASSES.values()),
+    "priorityClassName": only(*priorities.CLASSES),
 }
 
 _TEMPLATE = {"metadata": _TEMPLATE_METADATA, "spec": POD_SPEC}
