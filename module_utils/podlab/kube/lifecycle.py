@@ -8,7 +8,7 @@ memory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 INIT, SIDECAR, MAIN = "init", "sidecar", "main"
 ALWAYS, ON_FAILURE, NEVER = "Always", "OnFailure", "Never"
@@ -31,6 +31,25 @@ class View(NamedTuple):
     restarts: bool = True
 
 
+class Container(Protocol):
+    """What plan() looks at: a View, or what a supervisor has of it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def begun(self) -> bool: ...
+    @property
+    def running(self) -> bool: ...
+    @property
+    def started(self) -> bool: ...
+    @property
+    def succeeded(self) -> bool: ...
+    @property
+    def restarts(self) -> bool: ...
+
+
 class Plan(NamedTuple):
     """start: names of what is due, in order. over: nothing will be started again, what runs is to be ended."""
 
@@ -38,7 +57,7 @@ class Plan(NamedTuple):
     over: bool = False
 
 
-def plan(containers: Sequence[View]) -> Plan:
+def plan(containers: Sequence[Container]) -> Plan:
     """What is to be done now, back-off apart. containers: all of the pod's, in the order of its spec, init first."""
     inits = [each for each in containers if each.kind in (INIT, SIDECAR)]
     mains = [each for each in containers if each.kind == MAIN]
@@ -53,7 +72,7 @@ def plan(containers: Sequence[View]) -> Plan:
     return Plan((*start, *due))
 
 
-def _initialize(inits: Sequence[View], before: bool) -> tuple[bool | None, list[str]]:
+def _initialize(inits: Sequence[Container], before: bool) -> tuple[bool | None, list[str]]:
     """Whether the main containers' turn has come (None: it never will), and which init containers are due.
 
     before: a main container has begun in this sandbox, so only sidecars are looked after.

@@ -26,7 +26,17 @@ def command(module: str, *arguments: str, root: str = "") -> list[str]:
     here, package = _own_package()
     root = root or here
     name = package + module[len(_package()) :]
-    return [sys.executable, "-I", "-S", "-c", _RUN.format(root=root, module=name, arguments=arguments)]
+    # Without docstrings and columns of source lines: what stays of a process is smaller.
+    return [
+        sys.executable,
+        "-I",
+        "-S",
+        "-OO",
+        "-X",
+        "no_debug_ranges",
+        "-c",
+        _RUN.format(root=root, module=name, arguments=arguments),
+    ]
 
 
 def keep(path: str) -> str:

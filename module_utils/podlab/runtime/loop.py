@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+# Not signal's own functions: their enums would cost every supervisor a tenth of a MiB.
+import _signal  # type: ignore[import-not-found]
 import heapq
 import os
 import select
-import signal
 from typing import Callable
 
 
@@ -41,11 +42,11 @@ class Loop:
         read, write = os.pipe()
         os.set_blocking(read, False)
         os.set_blocking(write, False)
-        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        for ignored in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(ignored, signal.SIG_IGN)
+        _signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for ignored in (_signal.SIGINT, _signal.SIGHUP):
+            _signal.signal(ignored, _signal.SIG_IGN)
         for number in handlers:
-            signal.signal(number, lambda *_: None)
+            _signal.signal(number, lambda *_: None)
 
         def asked() -> None:
             for number in set(os.read(read, 64)):

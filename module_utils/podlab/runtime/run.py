@@ -14,7 +14,10 @@ from .crilog import Log
 
 
 class Run:
-    """One container of the pod through its runs. kind: of kube.lifecycle. waiting: the reason while it never ran."""
+    """One container of the pod through its runs, as kube.lifecycle wants to see it.
+
+    waiting: the reason while it never ran.
+    """
 
     __slots__ = (
         "audience",
@@ -87,17 +90,17 @@ class Run:
         found: Mapping[str, Any] | None = self.config.get("hooks", {}).get(kind)
         return found
 
-    def lifecycle_view(self) -> lifecycle.View:
-        """What kube.lifecycle decides by."""
-        return lifecycle.View(
-            name=self.name,
-            kind=self.kind,
-            begun=self.begun,
-            running=bool(self.pid),
-            started=self.probes.started,
-            succeeded=self.exit_code() == 0,
-            restarts=self.restarts,
-        )
+    @property
+    def running(self) -> bool:
+        return self.pid != 0
+
+    @property
+    def started(self) -> bool:
+        return self.probes.started
+
+    @property
+    def succeeded(self) -> bool:
+        return self.exit_code() == 0
 
     def view(self) -> dict[str, Any]:
         """What kube.podstatus wants to know."""

@@ -214,7 +214,7 @@ class Supervisor:
     def _begin_next(self) -> bool:
         """Start what is due now; whether something was started, so that more may be due."""
         pod, held = self.pod, self.pod.sandbox
-        if held and not pod.over and lifecycle.plan([run.lifecycle_view() for run in pod.runs]).over:
+        if held and not pod.over and lifecycle.plan(pod.runs).over:
             # The sidecars outlive the main containers, and are told now.
             self.ending.all(pod.config["grace"])
         if pod.over and not any(run.pid for run in pod.runs):
@@ -231,7 +231,7 @@ class Supervisor:
         pod = self.pod
         if any(run.post_start for run in pod.runs):
             return []
-        names = lifecycle.plan([run.lifecycle_view() for run in pod.runs]).start
+        names = lifecycle.plan(pod.runs).start
         due = [run for run in pod.runs if run.name in names and run.not_before <= pod.now()]
         first = next((index for index, run in enumerate(due) if run.hook(hooks.POST_START)), len(due))
         return due[: first + 1]

@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, Callable, NoReturn
 
 from ..linux import cgroup, process, syscalls
 from . import enter, entry, paths
@@ -70,11 +70,7 @@ def _fork_node(work: Mapping[str, Any], pause: Sequence[str], theirs: socket.soc
         # One more fork, so that the supervisors' parent is of the node and they become children of its PID 1.
         middle = os.fork()
         if middle == 0:
-            solo = cgroup.detect().single()
-            for config in work["pods"]:
-                solo.create(f"{config['cgroup_parent']}/supervisor")
-                if os.fork() == 0:
-                    _supervise(config, pause, theirs, solo)
+            _fork_supervisors(work["pods"], pause, theirs)
             os._exit(0)
         os.waitpid(middle, 0)
         code = 0
@@ -86,25 +82,42 @@ def _fork_node(work: Mapping[str, Any], pause: Sequence[str], theirs: socket.soc
         os._exit(code)
 
 
-def _supervise(
-    config: Mapping[str, Any], pause: Sequence[str], theirs: socket.socket, solo: cgroup.Hierarchies
-) -> NoReturn:
-    """Become the supervisor of the pod."""
+def _fork_supervisors(configs: Sequence[Mapping[str, Any]], pause: Sequence[str], theirs: socket.socket) -> None:
+    """In the node: whatever the supervisors have in common is done before the first fork, and next to nothing between.
+
+    A page of memory that we write to after a fork stays behind as that child's own.
+    """
+    solo = cgroup.detect().single()
+    for config in configs:
+        solo.create(f"{config['cgroup_parent']}/supervisor")
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+    os.chdir("/")
+    os.umask(0o022)
+    for supervisor in [Supervisor(config, pause, _teller(config["uid"], theirs)) for config in configs]:
+        if os.fork() == 0:
+            _supervise(supervisor, theirs, solo)
+
+
+def _teller(uid: str, theirs: socket.socket) -> Callable[[str], None]:
+    """What tells the module, once, that a pod has been started or why not."""
 
     def tell(error: str) -> None:
         # Without json when all is well: its machinery would stay in our memory.
         quoted = json.dumps(error[:30000]) if error else '""'
-        theirs.send(f'{{"uid": "{config["uid"]}", "error": {quoted}}}'.encode())
+        theirs.send(f'{{"uid": "{uid}", "error": {quoted}}}'.encode())
         theirs.close()
 
+    return tell
+
+
+def _supervise(supervisor: Supervisor, theirs: socket.socket, solo: cgroup.Hierarchies) -> NoReturn:
+    """Become the supervisor of its pod."""
+    config = supervisor.pod.config
     try:
         os.setsid()
-        null = os.open("/dev/null", os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        os.close(null)
-        os.chdir("/")
-        os.umask(0o022)
         solo.attach(f"{config['cgroup_parent']}/supervisor", 0)
         # A mount namespace of its own: what it mounts for its pod goes with it, and no other pod's start sees it.
         syscalls.unshare(syscalls.CLONE_NEWNS)
@@ -113,12 +126,12 @@ def _supervise(
         # On the node's PID namespace the node's PID 1 reaps the containers' orphans: we could not tell them from ours.
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, int(not config["host_pid"]))
         theirs.send(b'{"uid": "%s", "hello": true}' % config["uid"].encode())
-        Supervisor(config, pause, tell).run()
+        supervisor.run()
     except BaseException as error:
         said = {"error": repr(error), "at": _trail(error)}
         write_json(f"{paths.pod_dir(config['cluster'], config['uid'])}/crash.json", said)
         try:
-            tell(f"the supervisor ended: {error!r}")
+            _teller(config["uid"], theirs)(f"the supervisor ended: {error!r}")
         except OSError:
             pass
         os._exit(1)
