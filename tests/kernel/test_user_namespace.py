@@ -186,6 +186,14 @@ class TestNamespaces:
 
             assert table(own) == table(first)
 
+    def test_standard_streams_are_the_users(self, pods: list[runtime.Pod]) -> None:
+        for name in ("c0", "c1", "c2"):
+            assert pods[0].sh("echo out > /dev/stdout", container=name) == "out\n"
+            assert (
+                pods[0].sh("stat -L -c %u /proc/1/fd/1; id -u", container=name).split()
+                == [pods[0].sh("id -u", container=name).strip()] * 2
+            )
+
     def test_capabilities_are_the_table_s(self, pods: list[runtime.Pod]) -> None:
         default = masks.mask(capabilities.DEFAULT)
         assert int(facts(pods[0].pid("c0"))["CapBnd"], 16) == default

@@ -56,14 +56,14 @@ def run(
         syscalls.setns(fd, syscalls.NAMESPACES[kind])
         if kind == "user":
             wanted = enter.in_user_namespace(wanted, target.container)
-    environment = _descend(target, wanted, held)
+    environment, there = _descend(target, wanted, held)
     for number, fd in enumerate(streams()):
         os.dup2(fd, number)
     # A container that may trace sees the child as soon as it is born: by then there is nothing in it to take.
     _close_all_but(held)
     child = os.fork()
     if child == 0:
-        _become(target, wanted, argv, environment, complain, lead)
+        _become("" if there else target.container["cwd"], wanted, argv, environment, complain, lead)
     _close_all_but(())
     for number in range(3):
         os.close(number)
@@ -106,13 +106,17 @@ def _root_of(pid: int) -> int:
     return int(words[1]) if words[:1] == ["0"] else 0
 
 
-def _descend(target: Target, wanted: enter.Privileges, held: Sequence[int]) -> Mapping[str, str]:
-    """Become no more than the container's own processes are, while still outside of its PID namespace."""
+def _descend(target: Target, wanted: enter.Privileges, held: Sequence[int]) -> tuple[Mapping[str, str], bool]:
+    """Become no more than the container's own processes are, while still outside of its PID namespace.
+
+    Returns the environment, and whether we are in the working directory.
+    """
     user = enter.resolve_user(target.container["user"])
     stdio.own(held, user.uid)
     enter.reset_process()
+    there = enter.reach_directory(target.container["cwd"])
     enter.become(user, wanted)
-    return enter.environment(target.environment, user.home)
+    return enter.environment(target.environment, user.home), there
 
 
 def _close_all_but(held: Sequence[int]) -> None:
@@ -125,7 +129,7 @@ def _close_all_but(held: Sequence[int]) -> None:
 
 
 def _become(
-    target: Target,
+    directory: str,
     wanted: enter.Privileges,
     argv: list[str],
     environment: Mapping[str, str],
@@ -136,7 +140,8 @@ def _become(
         os.setsid()
         lead()
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        enter.change_directory(target.container["cwd"])
+        if directory:
+            enter.change_directory(directory)
         enter.close_others()
         enter.execute(argv, environment, wanted)
     except FileNotFoundError as error:

@@ -116,9 +116,11 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, ends: stdio.Ends, st
         stdio.take(ends, terminal, user.uid)
         final = enter.environment(environment, user.home)
         enter.reset_process()
+        there = enter.reach_directory(container["cwd"])
         enter.become(user, wanted)
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        enter.change_directory(container["cwd"])
+        if not there:
+            enter.change_directory(container["cwd"])
         enter.close_others()
         os.write(write, b"exec:")
         enter.execute(argv, final, wanted)

@@ -187,6 +187,8 @@ def _terminal(
 
 
 def _make_working_directory(root: int, path: str) -> None:
+    if not path.startswith("/"):
+        raise PodlabError(f"workingDir {path}: Cwd must be an absolute path")
     try:
         os.close(rootmounts.open_inside(root, path, directory=True))
     except OSError as error:

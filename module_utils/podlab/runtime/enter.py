@@ -233,8 +233,20 @@ def become(user: User, wanted: Privileges) -> None:
     capabilities.set_all(kept)
 
 
+def reach_directory(path: str) -> bool:
+    """chdir before the user is given up, as runc does; False when it is only the user who may go there."""
+    try:
+        os.chdir(path or "/")
+    except PermissionError:
+        return False
+    except OSError:
+        pass  # change_directory says it, with the path
+    change_directory(path)
+    return True
+
+
 def change_directory(path: str) -> None:
-    """chdir as the container's user; the result must be inside the root (CVE-2024-21626)."""
+    """chdir; the result must be inside the root (CVE-2024-21626)."""
     try:
         os.chdir(path or "/")
         where = os.getcwd()
