@@ -190,6 +190,31 @@ def service_rows() -> str:
     return "\n" + table(columns, found) + "\n"
 
 
+# -- black-box tests --------------------------------------------------------------------------------------------------
+
+
+def black_box_rows() -> str:
+    """What each row asks and what answers it."""
+    from support.blackbox import coverage
+
+    columns = ("row", "what it asks", "rows here, against runc", "other tests", "")
+    return "\n" + table(columns, list(coverage.table())) + "\n"
+
+
+def black_box_differences() -> str:
+    """What runc may say otherwise."""
+    from support.blackbox import coverage
+
+    return "\n" + table(("row", "pod and container", "key", "why"), list(coverage.differences())) + "\n"
+
+
+def black_box_figures() -> str:
+    """The sums of both tables."""
+    from support.blackbox import coverage
+
+    return "\n" + table(("", "rows"), coverage.figures()) + "\n"
+
+
 # -- printed output ---------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +254,11 @@ RENDERED = {
     DOCS / "commands.md": {"commands": commands},
     DOCS / "modules.md": {"modules": modules},
     DOCS / "service-behaviour.md": {"rows": service_rows},
+    DOCS / "black-box.md": {
+        "figures": black_box_figures,
+        "differences": black_box_differences,
+        "rows": black_box_rows,
+    },
 }
 
 

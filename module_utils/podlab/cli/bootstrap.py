@@ -81,11 +81,9 @@ TESTS = (
     *LESSONS,
     Need("catatonit", lambda: program("catatonit"), "catatonit: tests make pods as on a machine without a C compiler"),
     Need("skopeo", lambda: program("skopeo"), "skopeo: tests pull an image"),
+    Need("runc", lambda: program("runc"), "runc: tests hold what a container sees against what it has there"),
     Need(
-        "docker-registry",
-        lambda: program("docker-registry"),
-        "docker-registry: the registry on loopback that tests pull from",
-        service="docker-registry",
+        "docker-registry", lambda: program("docker-registry"), "docker-registry: tests pull from it", "docker-registry"
     ),
 )
 APT_ENVIRONMENT = {

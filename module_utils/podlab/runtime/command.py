@@ -51,7 +51,8 @@ def run(
     enter.set_limits()
     cgroup.detect().attach(target.cgroup, 0)
     # Of nobody's, in a user namespace of the pod's, they could not be given to anybody there.
-    stdio.own(held, _root_of(target.pid))
+    root = _root_of(target.pid)
+    stdio.own(held, root, root)
     for fd, kind in fds:
         syscalls.setns(fd, syscalls.NAMESPACES[kind])
         if kind == "user":

@@ -56,7 +56,7 @@ class Streams:
         self._ours = tuple(pipe[0] for pipe in pipes)
         self.theirs = Ends(read, pipes[0][1], pipes[1][1], -1)
         if owner:
-            own([fd for fd in self.theirs if fd >= 0], owner)
+            own([fd for fd in self.theirs if fd >= 0], owner, owner)
 
     def close(self) -> None:
         """Nothing was started."""
@@ -127,10 +127,10 @@ def take(ends: Ends, terminal: tuple[int, int] | None, uid: int) -> None:
     own(range(3), uid)
 
 
-def own(fds: Iterable[int], uid: int) -> None:
+def own(fds: Iterable[int], uid: int, gid: int = -1) -> None:
     """Give pipes and terminals to the user, as runc does: he may open /dev/stdout anew, or mesg(1) his terminal.
 
-    What is of nobody in our user namespace stays it.
+    What is of nobody in our user namespace stays it: to be passed on there, user and group must be mapped (gid).
     """
     for fd in fds:
         status = os.fstat(fd)
@@ -138,7 +138,7 @@ def own(fds: Iterable[int], uid: int) -> None:
         terminal = stat.S_ISCHR(status.st_mode) and 136 <= os.major(status.st_rdev) <= 143
         if (piped or terminal) and status.st_uid != uid:
             try:
-                os.fchown(fd, uid, -1)
+                os.fchown(fd, uid, gid)
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.EINVAL):
                     raise
