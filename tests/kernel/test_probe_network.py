@@ -1,4 +1,4 @@
-"""One httpGet or tcpSocket probe against a server on loopback, from its launch to its answer."""
+"""One httpGet, tcpSocket or grpc probe against a server on loopback, from its launch to its answer."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 
 from podlab.kube.probes import FAILURE, SUCCESS
 from podlab.runtime import probe
+from support.grpc_answers import ANSWERS, GRPC_CORE, SETTINGS
 
 pytestmark = pytest.mark.kernel
 LOOPBACK = "127.0.0.1"
@@ -36,9 +37,12 @@ def target_of(request: bytes) -> str:
 
 @contextlib.contextmanager
 def server(
-    reply: Reply, context: ssl.SSLContext | None = None, pause: float = 0.0
+    reply: Reply, context: ssl.SSLContext | None = None, pause: float = 0.0, keep: bool = False
 ) -> Iterator[tuple[int, list[bytes]]]:
-    """A server that answers each connection's first bytes. Yields its port and what it was asked."""
+    """A server that answers each connection's first bytes. Yields its port and what it was asked.
+
+    keep: it leaves a connection open until the other side closes it.
+    """
     asked: list[bytes] = []
     listening = socket.create_server((LOOPBACK, 0))
     stop = threading.Event()
@@ -53,6 +57,8 @@ def server(
                     asked.append(connection.recv(65536))
                     stop.wait(pause)
                     connection.sendall(reply(asked[-1]))
+                    while keep and connection.recv(65536):
+                        pass
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -76,6 +82,44 @@ def ask(address: str = LOOPBACK, **spec: Any) -> probe.Answer:
     answer, strays = probe.finish(attempt, spec, address)
     assert not strays
     return answer
+
+
+def ask_grpc(port: int, timeout: int = 5, tls: bool = False) -> probe.Answer:
+    return ask(kind="grpc", port=port, service="", timeout=timeout, tls=tls)
+
+
+@pytest.mark.parametrize(("_case", "answer", "expected"), ANSWERS, ids=[row[0] for row in ANSWERS])
+def test_grpc(_case: str, answer: bytes, expected: probe.Answer) -> None:
+    with server(lambda _: answer) as (port, asked):
+        assert ask_grpc(port) == expected
+    assert asked[0].startswith(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+
+CONNECT = 'timeout: failed to connect service "127.0.0.1:{}" within 1s: context deadline exceeded'
+LATE = [
+    ("a server that says nothing", b"", CONNECT),
+    ("one that speaks something else", b"SSH-2.0-OpenSSH_9.2\r\n", CONNECT),
+    ("one that does not answer the call", SETTINGS, "timeout: health rpc did not complete within 1s"),
+]
+
+
+@pytest.mark.parametrize(("said", "text"), [row[1:] for row in LATE], ids=[row[0] for row in LATE])
+def test_grpc_in_time_or_not(said: bytes, text: str) -> None:
+    """The kubelet goes on trying to connect until the time is up."""
+    with server(lambda _: said, keep=True) as (port, _):
+        assert ask_grpc(port, timeout=1) == (FAILURE, text.format(port))
+
+
+def test_grpc_where_nobody_listens() -> None:
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        port = listening.getsockname()[1]
+    assert ask_grpc(port, timeout=1) == (FAILURE, CONNECT.format(port))
+
+
+def test_grpc_of_a_server_that_hangs_up() -> None:
+    with server(lambda _: SETTINGS) as (port, _):
+        _, text = ask_grpc(port)
+    assert text.startswith("error: health rpc probe failed: rpc error: code = ")
 
 
 def responding(head: str) -> Reply:
@@ -220,3 +264,11 @@ def test_https_to_one_who_does_not_speak_it() -> None:
     with server(responding("HTTP/1.1 200 OK")) as (port, _):
         outcome, text = ask(port=port, scheme="HTTPS")
     assert outcome == FAILURE and text.startswith(f'Get "https://{LOOPBACK}:{port}/": ')
+
+
+def test_grpc_by_tls_trusts_everybody(tls: ssl.SSLContext) -> None:
+    """HTTP/2 is agreed on (ALPN), as grpc-go wants it."""
+    tls.set_alpn_protocols(["h2"])
+    with server(lambda _: GRPC_CORE, tls) as (port, asked):
+        assert ask_grpc(port, tls=True) == (SUCCESS, "service healthy")
+    assert asked[0].startswith(b"PRI * HTTP/2.0")

@@ -38,7 +38,7 @@ def probes(container: Mapping[str, Any], path: Path) -> Iterator[Finding]:
 def _probe(kind: str, probe: Mapping[str, Any], ports: Sequence[str], path: Path) -> Iterator[Finding]:
     given = [name for name in _HANDLERS if probe.get(name) is not None]
     if not given:
-        yield Finding(path, "must say what to do", f"Add one of {', '.join(_HANDLERS[:3])}")
+        yield Finding(path, "must say what to do", f"Add one of {', '.join(_HANDLERS)}")
     elif len(given) > 1:
         yield Finding(path, f"must do one thing, not {' and '.join(given)}")
     for name in _NUMBERS:
@@ -62,6 +62,9 @@ def action(thing: Mapping[str, Any], ports: Sequence[str], path: Path) -> Iterat
         yield from _http(thing["httpGet"], ports, (*path, "httpGet"))
     if thing.get("tcpSocket") is not None:
         yield from _place(thing["tcpSocket"], ports, (*path, "tcpSocket"))
+    if thing.get("grpc") is not None:
+        yield from _place(thing["grpc"], ports, (*path, "grpc"))
+        yield from field_checks.one_of(thing["grpc"], "mode", ("Plaintext", "TLS"), (*path, "grpc"))
 
 
 def _exec(action: Mapping[str, Any], path: Path) -> Iterator[Finding]:

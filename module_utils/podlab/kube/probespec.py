@@ -38,6 +38,10 @@ def action(probe: Mapping[str, Any], container: Mapping[str, Any]) -> dict[str, 
         # ExpandContainerCommandOnlyStatic: by the values that the manifest itself gives.
         known = {entry["name"]: entry.get("value") or "" for entry in container.get("env") or []}
         return {"kind": "exec", "command": [env.expand(word, known) for word in probe["exec"]["command"]]}
+    if "grpc" in probe:
+        action = probe["grpc"]
+        service, tls = action.get("service") or "", action.get("mode") == "TLS"
+        return {"kind": "grpc", "port": action["port"], "service": service, "tls": tls}
     action = probe.get("httpGet") or probe["tcpSocket"]
     place = {"host": action.get("host") or "", "port": _port(action["port"], container)}
     if "tcpSocket" in probe:

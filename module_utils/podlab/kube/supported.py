@@ -53,6 +53,7 @@ _PROBE = {
     "exec": {"command": YES},
     "httpGet": {"path": YES, "port": YES, "host": YES, "scheme": YES, "httpHeaders": [{"name": YES, "value": YES}]},
     "tcpSocket": {"port": YES, "host": YES},
+    "grpc": {"port": YES, "service": YES, "mode": YES},
     "initialDelaySeconds": YES,
     "timeoutSeconds": YES,
     "periodSeconds": YES,

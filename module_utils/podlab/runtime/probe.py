@@ -1,7 +1,7 @@
-"""One probe, in a forked child of the supervisor that lives as long as the probe takes: exec, httpGet or tcpSocket.
+"""One probe, in a forked child of the supervisor that lives as long as it takes: exec, httpGet, tcpSocket or grpc.
 
 Network probes come from the node, as the kubelet's do, and end by an alarm that nothing catches. An exec probe goes
-through command.py, as `exec` does. Sources: k8s pkg/probe/{exec,http,tcp}, pkg/kubelet/prober/prober.go.
+through command.py, as `exec` does. Sources: k8s pkg/probe/{exec,http,tcp,grpc}, pkg/kubelet/prober/prober.go.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple, NoReturn
 
 from ..errors import PodlabError
-from ..kube import probe_http
+from ..kube import probe_grpc, probe_http
 from ..kube.probes import ERROR, FAILURE, SUCCESS
 from ..linux import process, syscalls
 from . import command
@@ -26,6 +26,10 @@ Answer = tuple[str, str]
 OUTPUT_LIMIT = 10 * 1024
 TEXT_LIMIT = 1024
 _CHUNK = 4096
+# In a grpc probe's report before its answer: the server speaks HTTP/2.
+_CONNECTED = b"connected"
+# grpc-go's first back-off.
+_GRPC_AGAIN = 1.0
 
 
 class Attempt(NamedTuple):
@@ -67,15 +71,18 @@ def finish(attempt: Attempt, spec: Mapping[str, Any], address: str) -> tuple[Ans
     said = _drain(attempt.report, b"")
     os.close(attempt.report)
     killed = os.WIFSIGNALED(status)
+    connected, said = said.startswith(_CONNECTED), said[len(_CONNECTED) :] if said.startswith(_CONNECTED) else said
     if killed and os.WTERMSIG(status) == signal.SIGALRM and spec["kind"] != "exec":
-        return (FAILURE, _timed_out(spec, address)), False
+        return (FAILURE, _timed_out(spec, address, connected)), False
     if killed or not said:
         return (ERROR, "it ended without a word"), killed
     outcome, text = marshal.loads(said)
     return (str(outcome), str(text)), False
 
 
-def _timed_out(spec: Mapping[str, Any], address: str) -> str:
+def _timed_out(spec: Mapping[str, Any], address: str, connected: bool) -> str:
+    if spec["kind"] == "grpc":
+        return probe_grpc.timed_out(spec, address, connected)
     host = spec["host"] or address
     if spec["kind"] == "tcp":
         return f"dial tcp {probe_http.authority(host, spec['port'])}: i/o timeout"
@@ -91,7 +98,7 @@ def _child(
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _die_with(parent)
-        answer = _exec(spec, target()) if spec["kind"] == "exec" else _network(spec, address)
+        answer = _exec(spec, target()) if spec["kind"] == "exec" else _network(spec, address, write)
     except BaseException as error:
         answer = (ERROR, str(error) or repr(error))
     finally:
@@ -204,13 +211,15 @@ def _kill_all() -> None:
 # -- the network ----------------------------------------------------------------------------------------------------
 
 
-def _network(spec: Mapping[str, Any], address: str) -> Answer:
-    if spec["kind"] == "http" and spec["scheme"] == "HTTPS":
+def _network(spec: Mapping[str, Any], address: str, write: int) -> Answer:
+    if spec.get("scheme") == "HTTPS" or spec.get("tls"):
         _ssl()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, spec["timeout"])
     if spec["kind"] == "tcp":
         return _tcp(spec, address)
+    if spec["kind"] == "grpc":
+        return _grpc(spec, address, write)
     return _http(spec, address)
 
 
@@ -255,6 +264,37 @@ def _http(spec: Mapping[str, Any], address: str) -> Answer:
         request = following
 
 
+def _grpc(spec: Mapping[str, Any], address: str, write: int) -> Answer:
+    """The call. Until there is an HTTP/2 server it is tried again, as grpc-go's: the time that is up says so."""
+    while True:
+        call = probe_grpc.Call(spec, address)
+        try:
+            plain = _connect(address, spec["port"])
+            with _ssl("h2")(plain, address) if spec["tls"] else plain as connection:
+                connection.sendall(call.hello())
+                return _talk(call, connection, write)
+        except (OSError, ValueError) as error:
+            if call.connected:
+                return call.broken(str(error))
+        time.sleep(_GRPC_AGAIN)
+
+
+def _talk(call: probe_grpc.Call, connection: socket.socket, write: int) -> Answer:
+    while True:
+        data = connection.recv(_CHUNK)
+        if not data and call.connected:
+            return call.ended()
+        if not data:
+            raise OSError(0, "EOF")
+        before, replies = call.connected, call.feed(data)
+        if call.connected and not before:
+            # Who kills us when the time is up cannot ask us any more how far we had come.
+            os.write(write, _CONNECTED)
+        if call.answer:
+            return call.answer
+        connection.sendall(replies)
+
+
 def _ask(request: probe_http.Request) -> bytes:
     """The head of the response. What comes after it says nothing to a probe."""
     connection = _connect(request.host, request.port)
@@ -277,11 +317,12 @@ def _ask(request: probe_http.Request) -> bytes:
     return head or said
 
 
-def _ssl() -> Callable[[socket.socket, str], socket.socket]:
+def _ssl(*protocols: str) -> Callable[[socket.socket, str], socket.socket]:
     """Python's TLS without verification, as the kubelet's: loaded here, in the child, because it is large."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(protocols or ("http/1.1",))
     return lambda connection, host: context.wrap_socket(connection, server_hostname=host)
