@@ -196,6 +196,34 @@ def test_sysfs_shows_the_network_that_the_container_has(pods: dict[str, runtime.
     assert sorted(said.split()) == sorted(pods[name].sh("ls /sys/class/net").split())
 
 
+def test_1_8_names_of_their_own(lab: runtime.Lab) -> None:
+    spec = {"hostname": "web", "subdomain": "db"}
+    full, over = lab.start(
+        lab.pod(SLEEP, name="full", setHostnameAsFQDN=True, **spec),
+        lab.pod(SLEEP, name="over", hostnameOverride="over.example", **spec),
+    )
+    fqdn = "web.db.default.svc.cluster.local"
+    for pod, name, names in ((full, fqdn, f"{fqdn}\tweb"), (over, "over.example", "over.example")):
+        assert pod.said == ""
+        assert pod.sh('uname -n; echo "$HOSTNAME"; cat /etc/hostname') == f"{name}\n" * 3
+        assert pod.sh("tail -1 /etc/hosts") == f"{pod.status()['podIP']}\t{names}\n"
+        pod.delete(0)
+
+
+def test_row_35_exec_joins_the_cgroup_of_the_first_process(pods: dict[str, runtime.Pod]) -> None:
+    """The last line is v2's, on a hybrid machine beside v1's; all others are the same, too."""
+    for name, pod in pods.items():
+        said = pod.sh(f"cat /proc/{process.namespace_pid(pod.pid())}/cgroup; echo; cat /proc/self/cgroup")
+        main, own = said.split("\n\n")
+        assert own.splitlines() == main.splitlines() and own.startswith("0::") is (own.count("\n") == 1), name
+
+
+def test_row_31_no_abstract_socket_is_reachable(pods: dict[str, runtime.Pod]) -> None:
+    """CVE-2020-15257: not even on the node's network is there one, of ours least of all."""
+    for pod in pods.values():
+        assert pod.exec("grep", "-c", "@", "/proc/net/unix").out == "0\n"
+
+
 @pytest.mark.parametrize("name", ["hostpid", "shareprocessnamespace"])
 def test_r_kill_every_process_of_a_container_dies_with_its_first(lab: runtime.Lab, name: str) -> None:
     """runc's kill "[host pidns]", "[shared pidns]" and "host pidns + init gone"."""

@@ -59,6 +59,7 @@ def pods(lab: runtime.Lab, shared: pathlib.Path) -> list[runtime.Pod]:
         {**SLEEP, "volumeMounts": mounted, "readinessProbe": probe},
         {**SLEEP, "volumeMounts": mounted, "securityContext": {"runAsUser": 1000, "runAsGroup": 2000}},
         {**SLEEP, "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}, "readOnlyRootFilesystem": True}},
+        {"command": ["sh", "-c", "tty; stat -c '%u %g' $(tty); exec sleep 1000"], "tty": True, "stdin": True},
     ]
     first = lab.pod(*containers, name="first", volumes=volumes, hostUsers=False)
     second = lab.pod(*containers, name="second", volumes=volumes, hostUsers=False, shareProcessNamespace=True)
@@ -249,6 +250,11 @@ class TestFiles:
         ran = pods[0].exec("tty", terminal=True)
         assert (ran.code, ran.out.strip()) == (0, "/dev/pts/0")
         assert pods[0].sh("stat -c %g /dev/pts/ptmx") == "0\n"
+
+    def test_a_terminal_of_its_own(self, pods: list[runtime.Pod]) -> None:
+        for pod in pods:
+            pod.until_log("0 5", "c3")
+            assert pod.log("c3").replace("\r", "").split("\n")[:2] == ["/dev/pts/0", "0 5"]
 
     def test_sysfs_is_the_pods_own_network(self, pods: list[runtime.Pod]) -> None:
         assert pods[0].sh("ls /sys/class/net").split() == ["eth0", "lo"]
