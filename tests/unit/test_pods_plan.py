@@ -260,6 +260,30 @@ def test_a_shared_process_namespace_is_joined() -> None:
     assert last.argv[:9] == ("nsenter", "--target", "$PAUSE", "--ipc", "--uts", "--net", "--pid", "unshare", "--mount")
 
 
+@pytest.mark.parametrize(
+    ("context", "words"),
+    [
+        ({"privileged": True}, ["chroot"]),
+        (
+            {"runAsUser": 5, "runAsGroup": 6, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            ["setpriv", "--no-new-privs", "chroot", "--userspec=5:6", "--groups=7"],
+        ),
+        (
+            {"runAsUser": 5, "capabilities": {"drop": ["ALL"], "add": ["SYS_CHROOT"]}},
+            ["setpriv", "--bounding-set", "-all,+sys_chroot", "chroot", "--userspec=5", "--groups=7"],
+        ),
+    ],
+)
+def test_what_a_person_types_to_become_the_container(context: dict[str, Any], words: list[str]) -> None:
+    container = {"name": "c", "image": "busybox", "command": ["x"], "securityContext": context}
+    web = pod(
+        "web", containers=[container], securityContext={"supplementalGroups": [7]} if "runAsUser" in context else {}
+    )
+    *_, last = narrate.pod_steps(request(web)._config(web), "missing")
+    argv = list(last.argv[last.argv.index("--fork") + 1 : -2])
+    assert argv == words
+
+
 def test_check_mode_tells_and_touches_nothing(run_module: Callable[..., Any]) -> None:
     there(pod("old"))
     there(pod("lost"), supervisor=GONE)

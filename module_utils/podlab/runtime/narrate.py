@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..kube import portmap
-from ..linux import syscalls
+from ..linux import cgroup, syscalls
 from ..linux.mount import overlay_options
 from ..linux.usernamespace import SIZE
 from ..step import Step
@@ -113,6 +113,11 @@ def _container(config: Mapping[str, Any], container: Mapping[str, Any], name: st
         if value is not None:
             script = f"echo {value} > /sys/fs/cgroup/{file.format(path)}"
             yield Step("cgroup.write", target, ("sh", "-c", script), why)
+    rules = cgroup.ALL_DEVICES if container["privileged"] else cgroup.DEFAULT_DEVICES
+    devices = f"/sys/fs/cgroup/devices/{path}"
+    quoted = " ".join(f'"{rule}"' for rule in rules)
+    script = f'echo a > {devices}/devices.deny; for rule in {quoted}; do echo "$rule" > {devices}/devices.allow; done'
+    yield Step("cgroup.write", target, ("sh", "-c", script), why)
     mapped = () if config["host_users"] else (_IDMAP,)
     for layer in container["layers"] if mapped else ():
         yield Step("mount.add", target, ("mount", "--bind", "-o", _IDMAP, layer, layer), why)
@@ -126,8 +131,26 @@ def _container(config: Mapping[str, Any], container: Mapping[str, Any], name: st
     joined = tuple(_OPTION[kind] for kind in ("user", "ipc", "uts", "net") if kind in theirs)
     joined += ("--pid",) if config["share_pid"] else ()
     unshared = ("--mount",) if config["share_pid"] or config["host_pid"] else ("--mount", "--pid")
-    argv = ("nsenter", "--target", "$PAUSE", *joined, "unshare", *unshared, "--fork", "chroot", f"{base}/merged")
-    yield Step("container.start", target, (*argv, *container["command"]), why)
+    argv = ("nsenter", "--target", "$PAUSE", *joined, "unshare", *unshared, "--fork")
+    yield Step("container.start", target, (*argv, *_become(container, f"{base}/merged"), *container["command"]), why)
+
+
+def _become(container: Mapping[str, Any], root: str) -> Iterator[str]:
+    """From all privileges to the container's, as far as commands go that every machine has.
+
+    chroot(8) comes last, for the image may have none of them; it needs CAP_SYS_CHROOT itself.
+    """
+    kept = (f"+{name.lower()}" for name in container["caps"])
+    told = not container["privileged"] and "SYS_CHROOT" in container["caps"]
+    words = ("--bounding-set", ",".join(("-all", *kept))) if told else ()
+    gain = ("--no-new-privs",) if container["no_new_privs"] else ()
+    yield from ("setpriv", *words, *gain) if words or gain else ()
+    user = container["user"]
+    who = user.get("name") or str(user["uid"])
+    group = "" if user["gid"] is None else f":{user['gid']}"
+    identity = (f"--userspec={who}{group}",) if (who, group) not in (("0", ":0"), ("0", "")) else ()
+    groups = ("--groups=" + ",".join(map(str, user["groups"])),) if user["groups"] else ()
+    yield from ("chroot", *identity, *groups, root)
 
 
 def _mount(mount: RootMount, root: str, mapped: tuple[str, ...]) -> tuple[str, ...]:
