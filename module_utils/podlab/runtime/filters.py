@@ -38,16 +38,17 @@ def prepare(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, A
     return made
 
 
+def container(cluster: str, config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for one container's config."""
+    return {**config, "seccomp": _filtered(cluster, config["seccomp"], config["caps"], record)}
+
+
 def _each(cluster: str, value: Any, record: Mapping[str, Any]) -> Any:
     """A value of the config; of a list of containers each with its filter."""
     if not isinstance(value, list):
         return value
-    return [
-        {**entry, "seccomp": _filtered(cluster, entry["seccomp"], entry["caps"], record)}
-        if isinstance(entry, Mapping) and "seccomp" in entry
-        else entry
-        for entry in value
-    ]
+    confined = [isinstance(entry, Mapping) and "seccomp" in entry for entry in value]
+    return [container(cluster, entry, record) if has else entry for has, entry in zip(confined, value)]
 
 
 def _filtered(
