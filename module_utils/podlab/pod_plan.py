@@ -98,7 +98,7 @@ class Pods:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.nodes = {node.name: node for node in request.cluster.nodes}
-        self.machine = _machine()
+        self.machine = machine()
         self.starting: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
         self.clearing: list[str] = []
         self.deleting: dict[str, Mapping[str, Any]] = {}
@@ -175,7 +175,8 @@ class Pods:
         """A pod that stays; its labels and annotations may be new."""
         if pod["metadata"] == there["metadata"]:
             return Item(title(pod), [], shown, shown)
-        self.relabelling.append(pod)
+        # The spec stays, with the ephemeral containers that were added to it.
+        self.relabelling.append({**pod, "spec": there["spec"]})
         file = f"{paths.pod_dir(self.request.cluster.name, pod['metadata']['uid'])}/pod.json"
         argv = ("install", "-m", "600", "/dev/stdin", file)
         before, after = ({**shown, "metadata": dict(each["metadata"])} for each in (there, pod))
@@ -248,7 +249,8 @@ class Pods:
         return [{key: entry[key] for key in ("pod", "status", "alive")} for entry in found]
 
 
-def _machine() -> Machine:
+def machine() -> Machine:
+    """What pods take from this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cpus = os.cpu_count() or 1
     return Machine(memory=memory, resolv_conf=read_text("/etc/resolv.conf"), mtu=NODE_MTU, cpus=cpus)

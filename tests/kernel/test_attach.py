@@ -118,7 +118,7 @@ class TestTerminalOfAContainer:
         pod.until_log("output")
         lines = (pod.logs / "c0" / "0.log").read_bytes().decode().split("\n")[:-1]
         assert {line.split()[1] for line in lines} == {"stdout"}
-        assert any(line.endswith("error\r") for line in lines)
+        assert any(line.endswith("error") for line in lines)
 
 
 class TestStreamsAreTheUsers:

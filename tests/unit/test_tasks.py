@@ -17,7 +17,7 @@ from podlab.cli.playbook import Outcome
 from podlab.errors import PodlabError
 
 COMMANDS = (
-    "apply attach bench capture delete down exec get inspect lint logs rules scale status test top trace tree up "
+    "apply attach bench capture debug delete down exec get inspect lint logs rules scale status test top trace tree up "
     "validate"
 )
 LESSONS = "affinity dns local-policy node-port pod pod-drop routes service service-trace"
@@ -336,7 +336,7 @@ def test_without_root_there_is_one_message_and_nothing_else(
     typed: Any, got: Calls, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    pod = dict.fromkeys(("attach", "exec", "inspect", "logs"), ["p"])
+    pod = dict.fromkeys(("attach", "debug", "exec", "inspect", "logs"), ["p"])
     word = {**pod, "scale": ["deployment/web"], "trace": ["p", "s"]}.get(name, [])
     assert typed(name, *word) == 1
     captured = capsys.readouterr()

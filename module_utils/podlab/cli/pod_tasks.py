@@ -76,6 +76,40 @@ def attach(
 
 @command(
     root=True,
+    short={"container": "c", "namespace": "n", "stdin": "i", "tty": "t"},
+    help={
+        "pod": POD,
+        "image": "of the new container",
+        "container": "its name (default: debugger- and five characters)",
+        "target": "the container whose processes it sees",
+        "profile": "general, baseline, restricted, netadmin or sysadmin: what it may do",
+        "namespace": NAMESPACE,
+        "stdin": "keep its standard input open and attach to it",
+        "tty": "give it a terminal (with -i)",
+        "name": NAME,
+    },
+)
+def debug(
+    c: Context,
+    pod: str,
+    image: str = "",
+    container: str = "",
+    target: str = "",
+    profile: str = "general",
+    namespace: str = "",
+    stdin: bool = False,
+    tty: bool = False,
+    name: str = "",
+) -> None:
+    """Add a container to a running pod: debug POD --image IMAGE"""
+    from . import debug
+
+    asked = debug.Asked(image, remainder(c), container, target, profile, stdin, tty)
+    debug.debug(pod, asked, name=name, namespace=namespace)
+
+
+@command(
+    root=True,
     short={"container": "c", "namespace": "n", "follow": "f", "previous": "p"},
     help={
         "pod": POD,
@@ -182,4 +216,4 @@ def tree(c: Context, pod: list[str], namespace: str = "", output: str = "", name
     tree.tree(pod, name=name, namespace=namespace, form=output)
 
 
-COMMANDS = (exec_, attach, logs, inspect, top, tree)
+COMMANDS = (exec_, attach, debug, logs, inspect, top, tree)

@@ -11,8 +11,13 @@ from typing import NamedTuple
 from invoke.parser.argument import Argument
 
 # What a command needs besides its words, and what follows `--`, which invoke does not know of.
-REQUIRED = {"apply": "-f FILE", "scale": "--replicas N"}
-AFTER = {"exec": "-- COMMAND [ARG...]", "capture": "[-- TCPDUMP-OPTION...]", "test": "[-- PYTEST-ARG...]"}
+REQUIRED = {"apply": "-f FILE", "debug": "--image IMAGE", "scale": "--replicas N"}
+AFTER = {
+    "exec": "-- COMMAND [ARG...]",
+    "debug": "[-- COMMAND [ARG...]]",
+    "capture": "[-- TCPDUMP-OPTION...]",
+    "test": "[-- PYTEST-ARG...]",
+}
 # What people type who know kubectl, kind or make, and what does it here.
 ALIKE = {
     "describe": "get TYPE NAME -o yaml",

@@ -45,13 +45,14 @@ def pod_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
         made["priority"] = priorities.CLASSES.get(made["priorityClassName"], 0)
     for key in ("initContainers", "containers"):
         if key in made:
-            made[key] = [_container(container, bool(made.get("hostNetwork"))) for container in made[key]]
+            made[key] = [container(each, bool(made.get("hostNetwork"))) for each in made[key]]
     made["volumes"] = [_volume(volume) for volume in made.get("volumes") or []]
     return made
 
 
-def _container(container: Mapping[str, Any], host_network: bool) -> dict[str, Any]:
-    made: dict[str, Any] = {**copy.deepcopy(dict(_CONTAINER)), **container}
+def container(given: Mapping[str, Any], host_network: bool) -> dict[str, Any]:
+    """A complete container of a pod."""
+    made: dict[str, Any] = {**copy.deepcopy(dict(_CONTAINER)), **given}
     made.setdefault("imagePullPolicy", "Always" if names.has_latest_tag(made["image"]) else "IfNotPresent")
     if not made["terminationMessagePath"]:
         made["terminationMessagePath"] = _CONTAINER["terminationMessagePath"]

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 INIT, SIDECAR, MAIN = "init", "sidecar", "main"
+# Of these nothing is planned: each is started once, when it is asked for, and ends with the pod.
+EPHEMERAL = "ephemeral"
 ALWAYS, ON_FAILURE, NEVER = "Always", "OnFailure", "Never"
 
 

@@ -41,14 +41,11 @@ def runtime_config(
     """
     metadata, spec = pod["metadata"], pod["spec"]
     containers, inits = spec["containers"], spec.get("initContainers") or []
-    quality = qos.qos_class([*inits, *containers])
     pod_resources = qos.pod_values(containers, inits)
     names = hostnames.host_name(metadata, spec, cluster.dns_domain, node.name)
     host_network = bool(spec.get("hostNetwork"))
-    service_vars = env.service_entries(services, metadata["namespace"], spec.get("enableServiceLinks", True))
-    around = containerspec.Surroundings(
-        pod, node, quality, names.kernel, service_vars, images, machine.memory, machine.cpus, cluster.seccomp_default
-    )
+    around = surroundings(pod, node, cluster, services, images, machine)
+    quality = around.quality
     return {
         "cluster": cluster.name,
         "node": node.name,
@@ -98,6 +95,29 @@ def runtime_config(
         "containers": [containerspec.container(container, around) for container in containers],
         "active_deadline": spec.get("activeDeadlineSeconds"),
     }
+
+
+def surroundings(
+    pod: Mapping[str, Any],
+    node: Node,
+    cluster: Cluster,
+    services: Iterable[Mapping[str, Any]],
+    images: Mapping[str, Mapping[str, Any]],
+    machine: Machine,
+) -> containerspec.Surroundings:
+    """What the pod's containers have in common. The arguments are those of runtime_config()."""
+    metadata, spec = pod["metadata"], pod["spec"]
+    return containerspec.Surroundings(
+        pod,
+        node,
+        qos.qos_class([*(spec.get("initContainers") or []), *spec["containers"]]),
+        hostnames.host_name(metadata, spec, cluster.dns_domain, node.name).kernel,
+        env.service_entries(services, metadata["namespace"], spec.get("enableServiceLinks", True)),
+        images,
+        machine.memory,
+        machine.cpus,
+        cluster.seccomp_default,
+    )
 
 
 def _network(node: Node, machine: Machine) -> dict[str, Any]:

@@ -110,6 +110,11 @@ def container_status(view: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def ephemeral_status(view: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry of ephemeralContainerStatuses: nobody probes it, and it makes nothing ready."""
+    return {**{key: value for key, value in container_status(view).items() if key != "started"}, "ready": False}
+
+
 def pod_status(
     config: Mapping[str, Any],
     containers: Sequence[Mapping[str, Any]],

@@ -45,6 +45,9 @@ REASONS: dict[str, Reason] = {
     # -- pod
     "affinity": Reason("pods are placed by nodeName, nodeSelector and tolerations", "Use nodeSelector"),
     "automountServiceAccountToken": Reason("there is no API server to have a token for"),
+    "ephemeralContainers": Reason(
+        "it cannot be set on create, as in Kubernetes", "Add one to the running pod: ./lab debug POD --image IMAGE"
+    ),
     "evictionResponders": Reason("nobody evicts pods from a lab"),
     "imagePullSecrets": Reason(f"{_NO_API} that has Secrets of registries", "Log in to the registry on the machine"),
     "overhead": Reason("it belongs to RuntimeClasses, and there is one runtime"),

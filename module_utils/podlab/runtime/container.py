@@ -51,6 +51,8 @@ class Launch(NamedTuple):
     pause: int
     #: The pod's.
     address: str
+    #: Pid of the container whose PID namespace it joins; 0 for none.
+    target: int = 0
 
     @property
     def cgroup(self) -> str:
@@ -74,7 +76,9 @@ def start(launch: Launch, hierarchies: cgroup.Hierarchies, ends: stdio.Ends, sta
 
 
 def _start(launch: Launch, hierarchies: cgroup.Hierarchies, ends: stdio.Ends, starter: Starter) -> int:
-    config, container, run, pause, address = launch
+    config, container, run, pause, address, target = launch
+    # Whose PID namespace it is to have, when not one of its own.
+    processes = target or (pause if config["share_pid"] else 0)
     if container["refusal"]:
         raise PodlabError(container["refusal"], reason="CreateContainerConfigError")
     path = launch.cgroup
@@ -134,11 +138,11 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, ends: stdio.Ends, st
 
     read, write = os.pipe()
     if config["host_users"]:
-        pid = _clone(config, pause, starter)
+        pid = _clone(config, processes, starter)
         if pid == 0:
             _run_child(plain, write)
     else:
-        pid = mapped.clone(starter, write, mapped.Pod(pause, config["share_pid"]), outside, join, inside)
+        pid = mapped.clone(starter, write, mapped.Pod(pause, processes), outside, join, inside)
     os.close(write)
     for fd, _ in joined:
         os.close(fd)
@@ -146,14 +150,14 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, ends: stdio.Ends, st
     return pid
 
 
-def _clone(config: Mapping[str, Any], pause: int, starter: Starter) -> int:
-    """The container's process: in a PID namespace of its own, in the node's, or in pause's when the pod shares one."""
+def _clone(config: Mapping[str, Any], processes: int, starter: Starter) -> int:
+    """The container's process: in a PID namespace of its own, in the node's, or in that of the process `processes`."""
     if config["host_pid"]:
         return starter.clone(syscalls.CLONE_NEWNS)
-    if not config["share_pid"]:
+    if not processes:
         return starter.clone(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
     home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    shared = os.open(f"/proc/{pause}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    shared = os.open(f"/proc/{processes}/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
         syscalls.setns(shared, syscalls.CLONE_NEWPID)
         pid = starter.clone(syscalls.CLONE_NEWNS)

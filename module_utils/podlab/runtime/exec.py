@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 from ..errors import PodlabError
 from ..kube import env as kube_env
-from . import carry, command, containerenv, entry, paths, stdio
+from . import carry, command, containerenv, entry, ephemeral, paths, stdio
 from . import container as capsule
 from .files import read_json
 
@@ -35,7 +35,8 @@ def exec_in(
     record = read_json(paths.node_file(cluster, config["node"]))
     if not pid or not record:
         raise PodlabError(f"container {container['name']} of pod {config['name']} is not running. See: ./lab get pods")
-    statuses = [*status["containerStatuses"], *status.get("initContainerStatuses", ())]
+    kinds = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    statuses = [entry for kind in kinds for entry in status.get(kind, ())]
     run = next(entry["restartCount"] for entry in statuses if entry["name"] == container["name"])
     facts = {"status.podIP": status.get("podIP", ""), "status.podIPs": status.get("podIP", "")}
     environment = containerenv.pairs(config, container, facts)
@@ -78,7 +79,8 @@ def _complain(text: str) -> None:
 
 
 def _container(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    every = [*config["containers"], *config["init_containers"]]
+    added = ephemeral.read(paths.pod_dir(config["cluster"], config["uid"]))
+    every = [*config["containers"], *config["init_containers"], *added]
     names = [entry["name"] for entry in every]
     if name and name not in names:
         raise PodlabError(f"pod {config['name']} has no container {name}. It has: {', '.join(names)}")

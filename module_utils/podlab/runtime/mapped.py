@@ -49,10 +49,10 @@ def _held(mount: RootMount, userns: int) -> RootMount:
 
 
 class Pod(NamedTuple):
-    """pause: pid of the sandbox, whose user namespace is the pod's. share_pid: and its PID namespace, too."""
+    """pause: pid of the sandbox, whose user namespace is the pod's. processes: whose PID namespace is joined, or 0."""
 
     pause: int
-    share_pid: bool
+    processes: int
 
 
 def clone(
@@ -73,12 +73,12 @@ def clone(
     if starter.help(syscalls.CLONE_NEWNS) == 0:
         try:
             userns = _open(pod.pause, "user")
-            pid_namespace = _open(pod.pause, "pid")
+            pid_namespace = _open(pod.processes or pod.pause, "pid")
             prepared = outside(userns)
             usernamespace.enter(userns)
             join()
             flags = syscalls.CLONE_NEWNS | CLONE_PARENT
-            if pod.share_pid:
+            if pod.processes:
                 syscalls.setns(pid_namespace, syscalls.CLONE_NEWPID)
             else:
                 flags |= syscalls.CLONE_NEWPID

@@ -39,6 +39,9 @@ class Reporter:
         status = podstatus.pod_status(
             pod.config, mains, pod.address, pod.started, timestamp(), old, inits=inits, failure=failure
         )
+        added = [run.view() for run in pod.runs if run.kind == lifecycle.EPHEMERAL]
+        if added:
+            status["ephemeralContainerStatuses"] = [podstatus.ephemeral_status(view) for view in added]
         if not pod.sandbox:
             status["conditions"][0]["status"] = "False"
         if pod.deletion:

@@ -67,12 +67,23 @@ class Runner:
         before = len(starter.born)
         termination.forget_older(self._pod.config, run.name, run.restart_count)
         try:
-            launch = capsule.Launch(self._pod.config, run.config, run.restart_count, made["pid"], made["address"])
+            target = self._target(run)
+            launch = capsule.Launch(
+                self._pod.config, run.config, run.restart_count, made["pid"], made["address"], target
+            )
             return {"pid": capsule.start(launch, cgroup.detect(), streams.theirs, starter)}
         except (OSError, PodlabError) as error:
             reason = getattr(error, "details", {}).get("reason") or "CreateContainerError"
             failed = starter.born.pop() if len(starter.born) > before else 0
             return {"error": str(error), "reason": reason, "failed": failed}
+
+    def _target(self, run: Run) -> int:
+        """Pid of the container whose processes an ephemeral one is to see, 0 without one. Raises PodlabError."""
+        name = run.config.get("target")
+        pid = next((other.pid for other in self._pod.runs if other.name == name), 0) if name else 0
+        if name and not pid:
+            raise PodlabError(f'unable to find target container "{name}"')
+        return pid
 
     def start(self, runs: Sequence[Run], made: Mapping[str, Any]) -> None:
         """Start containers in a sandbox that there is: made has its pid and address."""

@@ -20,6 +20,7 @@ from . import sandbox, volumes
 from .attaching import Attaching
 from .crilog import timestamp
 from .ending import Ending
+from .ephemeral import Ephemeral
 from .hooks import Hooks
 from .podstate import PodState
 from .prober import Owner, Prober
@@ -67,7 +68,8 @@ class Supervisor:
         self.hooks = Hooks(self.pod, self.prober.reap_strays)
         self.ending = Ending(self.pod, self.runner, self.prober, self.hooks)
         self.reporter = Reporter(self.pod, ready)
-        self.attaching = Attaching(self.pod, self.runner)
+        attaching, ephemeral = Attaching(self.pod, self.runner), Ephemeral(self.pod, self.runner)
+        self.handlers = {"attach": attaching.serve, "ephemeral": ephemeral.serve}
         # What happens meanwhile is looked at afterwards.
         self.busy = False
 
@@ -79,7 +81,7 @@ class Supervisor:
         pod.loop.on_signals({signal.SIGTERM: self._asked, signal.SIGHUP: self._renewed})
         if pod.config.get("active_deadline"):
             pod.at(pod.config["active_deadline"], self._deadline)
-        self.requests = Requests(pod.loop, pod.directory, {"attach": self.attaching.serve})
+        self.requests = Requests(pod.loop, pod.directory, self.handlers)
         self._sync()
         while not pod.ended:
             self.reporter.write()
@@ -188,7 +190,7 @@ class Supervisor:
     def _renew(self, run: Run) -> None:
         """The container in a sandbox that is new: an init container runs again, whatever came of it before."""
         run.begun = False
-        if run.kind == lifecycle.MAIN:
+        if run.kind in (lifecycle.MAIN, lifecycle.EPHEMERAL):
             return
         run.restarts, run.not_before = True, 0.0
         if "terminated" in run.state:
