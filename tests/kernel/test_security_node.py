@@ -78,6 +78,27 @@ def test_row_20_mounts_of_the_machine(lab: runtime.Lab, beside: naive.Naive, vic
     syscalls.umount(f"{victim}/below")
 
 
+def test_row_21_maps_of_users(lab: runtime.Lab, beside: naive.Naive) -> None:
+    """Two pods with hostUsers false have ranges of their own, of which root is not the machine's; 65536 each."""
+
+    def verdict(maps: list[str]) -> str:
+        rows = [[int(word) for word in line.split()] for text in maps for line in text.splitlines()]
+        spans = sorted((outside, outside + count) for _, outside, count in rows)
+        apart = all(first[1] <= second[0] for first, second in zip(spans, spans[1:]))
+        right = apart and all(inside == 0 and outside >= 65536 and count == 65536 for inside, outside, count in rows)
+        return "" if right else str(rows)
+
+    read = "cat /proc/self/uid_map"
+    made = lab.start(*(lab.pod({"command": SLEEP}, hostUsers=False) for _ in range(2)))
+    assert [pod.said for pod in made] == ["", ""]
+    assert verdict([pod.sh(read) for pod in made]) == ""
+    before = made[0].sh(read)
+    made[1].delete(0)
+    assert made[0].sh(read) == before
+    made[0].delete(0)
+    falls(verdict([beside.start(Spec(SLEEP)).exec(read).out for _ in range(2)]))
+
+
 class TestRow25:
     """Nothing is deleted through a mount: CVE-2024-23652 and its kin."""
 
