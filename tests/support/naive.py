@@ -157,7 +157,8 @@ class Jail:
         """Kill the first process and hope for the rest: mounts, cgroups and directories stay."""
         if self.code < 0:
             for pid in process.children(self.outer):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self.wait()
 
 
