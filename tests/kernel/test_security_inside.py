@@ -191,7 +191,7 @@ def look(jail: attacks.Jail, attack: pathlib.Path, word: str = "SEEN") -> str:
         for _ in range(10):
             jail.exec("true")
     else:
-        until(lambda: bool(jail.exec("true")) and word in log.read_text(), "not even the naive one is seen")
+        until(lambda: jail.exec_slowly() is None and word in log.read_text(), "not even the naive one is seen")
     end.touch()
     until(lambda: "done" in log.read_text(), "the watcher does not end")
     return "".join(line for line in log.read_text().splitlines(keepends=True) if line.startswith("SEEN"))

@@ -78,7 +78,7 @@ int main(int count, char **words) {
 #include <sys/stat.h>
 #include <sys/uio.h>
 int main(int count, char **words) {
-    char name[64], link[4096], last[4096] = "";
+    char name[64], link[4096], last[8192] = "";
     printf("ready\n"); fflush(stdout);
     while (access(words[1], F_OK)) {
         DIR *all = opendir("/proc"); struct dirent *each;
@@ -108,9 +108,10 @@ int main(int count, char **words) {
                 snprintf(path, sizeof path, "/proc/%d/fd/%d%s", pid, number, words[2]);
                 outside |= access(path, F_OK) == 0;
             }
-            if (strcmp(last, link))
-                printf("SEEN exe=%s bytes=%d memory=%d root=%d\n", link, first[0] == 127, readable, outside);
-            strcpy(last, link); fflush(stdout);
+            char line[8192];
+            sprintf(line, "SEEN exe=%s bytes=%d memory=%d root=%d", link, first[0] == 127, readable, outside);
+            if (strcmp(last, line)) { puts(line); fflush(stdout); }
+            strcpy(last, line);
         }
         closedir(all);
     }

@@ -33,7 +33,7 @@ LINES: dict[int, Line] = {
     12: Line("readOnly leaves mounts below writable", note="recursiveReadOnly: see the field's own tests"),
     13: Line(
         "links in the way of a mount lead nowhere",
-        (f"{K}test_container_start.py::test_links_of_an_image_lead_nowhere",),
+        (f"{K}test_security_start.py::test_row_11_links_of_an_image",),
     ),
     14: Line(
         "/proc, /sys or /dev of the image as links",
@@ -46,7 +46,7 @@ LINES: dict[int, Line] = {
     18: Line(
         "propagation of mounts, both ways",
         (
-            f"{K}test_container_start.py::test_propagation",
+            f"{K}test_security_node.py::test_row_20_mounts_of_the_machine",
             f"{K}test_security_inside.py::test_row_19_propagation_to_the_machine",
         ),
         "asked from the node, not from inside",
