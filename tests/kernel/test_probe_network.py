@@ -272,3 +272,13 @@ def test_grpc_by_tls_trusts_everybody(tls: ssl.SSLContext) -> None:
     with server(lambda _: GRPC_CORE, tls) as (port, asked):
         assert ask_grpc(port, tls=True) == (SUCCESS, "service healthy")
     assert asked[0].startswith(b"PRI * HTTP/2.0")
+
+
+def test_a_hook_takes_any_answer_and_plain_http_where_it_asked_for_tls() -> None:
+    """A probe takes neither. What authorizes is not sent in the clear."""
+    headers = [{"name": "Authorization", "value": "secret"}, {"name": "X", "value": "y"}]
+    with server(responding("HTTP/1.1 500 No")) as (port, asked):
+        assert ask(port=port, hook=True) == (SUCCESS, "")
+        assert ask(port=port, scheme="HTTPS", headers=headers, hook=True) == (SUCCESS, "")
+        assert b"X: y" in asked[-1] and b"secret" not in asked[-1]
+        assert ask(port=port, scheme="HTTPS")[0] == FAILURE

@@ -34,13 +34,14 @@ class Ending:
         grace = max(MINIMUM_GRACE, float(asked.get("grace", pod.config["grace"]))) if asked.get("grace") != 0 else 0.0
         if not pod.deletion:
             pod.deletion = asked.get("deletionTimestamp") or timestamp()
-            self._prober.delete()
         self.all(grace)
 
     def all(self, grace: float) -> None:
         """Nothing is started any more, and what runs is ended: sidecars last, in reverse order."""
         pod = self._pod
-        pod.over = True
+        if not pod.over:
+            pod.over = True
+            self._prober.delete()
         for run in pod.runs:
             run.restarts = False
         for run in pod.runs:

@@ -254,6 +254,9 @@ def _http(spec: Mapping[str, Any], address: str) -> Answer:
         try:
             status, location = probe_http.parse(_ask(request))
         except (OSError, ValueError) as error:
+            if "hook" in spec and request.scheme == "https" and getattr(error, "reason", "") == "WRONG_VERSION_NUMBER":
+                request = probe_http.without_tls(request)
+                continue
             return FAILURE, f'Get "{request.url}": {getattr(error, "strerror", "") or error}'
         following = probe_http.follow(request, status, location)
         if isinstance(following, str):

@@ -175,17 +175,16 @@ class Supervisor:
         self.busy = False
         pod.sandbox = None
         self._end_sandbox(held)
-        if pod.over or pod.config["restart_policy"] == lifecycle.NEVER:
-            self._finish()
+        # OnFailure: what has succeeded does not run again, as computePodActions has it.
+        again = any(run.restarts for run in pod.runs if run.kind == lifecycle.MAIN)
+        if not again or pod.over or pod.config["restart_policy"] == lifecycle.NEVER:
+            self.ending.all(0)
+            self._advance()
             return
         pod.attempt += 1
         for run in pod.runs:
             self._renew(run)
-        # OnFailure: what has succeeded does not run again, as computePodActions has it.
-        if any(run.restarts for run in pod.runs if run.kind == lifecycle.MAIN):
-            self._sync()
-        else:
-            self._finish()
+        self._sync()
 
     def _renew(self, run: Run) -> None:
         """The container in a sandbox that is new: an init container runs again, whatever came of it before."""
@@ -259,10 +258,12 @@ class Supervisor:
         if run.stop is not None:
             return
         if error:
+            run.said[hooks.POST_START] = error
             run.state = {"waiting": {"reason": hooks.POST_START_ERROR, "message": error}}
             self.ending.one(run, self.pod.config["grace"])
             return
         run.post_start = False
+        run.said.pop(hooks.POST_START, None)
         self._runs(run)
         self._advance()
 
