@@ -280,6 +280,23 @@ class TestHooks:
         ends = diary.lines()[before:]
         assert sorted(ends[:2]) == ["c0 hook", "s hook"] and ends[2:] == ["c0 Exiting", "s Exiting"]
 
+    def test_whatever_ends_while_a_hook_is_under_way(self, lab: runtime.Lab, diary: Diary) -> None:
+        """The container by itself, pause, and the pod: nothing is left of the hook; it runs again with the next run."""
+        hook = {"postStart": command(f"{say('hook', 'Starting')}; sleep 1000; {say('hook', 'Exiting')}")}
+        pod = lab.run_pod(diary.lasting("c0", lifecycle=hook), volumes=diary.volumes)
+        diary.until("hook Starting")
+        os.kill(pod.pid("c0"), signal.SIGKILL)
+        diary.until("hook Starting", 2)
+        os.kill(pod.pause(), signal.SIGKILL)
+        pod.until(lambda pod: pod.status()["podlab"]["attempt"] == 1)
+        assert pod.container("c0")["restartCount"] >= 1
+        pod.delete(1)
+        assert "hook Exiting" not in diary.lines()
+        again = lab.run_pod(SLEEP, initContainers=[diary.lasting("i")], volumes=diary.volumes)
+        diary.until("i Started")
+        again.delete()
+        assert diary.lines()[-1] == "i Exiting"
+
     def test_by_http_and_by_sleep(self, lab: runtime.Lab, diary: Diary) -> None:
         """An answer of whatever kind will do; a hook that takes longer than the grace period is left behind."""
         serve = "nc -l -p 8080 > /diary/asked; " + say("c0", "asked") + "; sleep 1000"
