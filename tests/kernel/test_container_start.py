@@ -180,7 +180,7 @@ def test_types_of_host_path(
     waiting = pod.container()["state"]["waiting"]
     assert waiting["reason"] == "ContainerCreating"
     assert (
-        f'MountVolume.SetUp failed for volume "v": hostPath type check failed: {path} {message}' in waiting["message"]
+        f'MountVolume.SetUp failed for volume "v" : hostPath type check failed: {path} {message}' in waiting["message"]
     )
     assert pod.status()["phase"] == "Pending"
 

@@ -199,14 +199,17 @@ def test_mounts_by_depth_and_volumes():
         "volume": "h",
         "path": "/a/",
         "read_only": True,
+        "recursive_read_only": "Disabled",
         "propagation": "HostToContainer",
+        "sub_path": "",
+        "sub_path_expr": "",
     }
     assert result["volumes"] == {
-        "v": {"kind": "emptyDir", "medium": "", "size": None},
+        "v": {"kind": "emptyDir", "medium": "", "size": None, "fs_group": None},
         "h": {"kind": "hostPath", "path": "/tmp", "type": "Directory"},
-        "m": {"kind": "emptyDir", "medium": "Memory", "size": 64 * 2**20},
-        "n": {"kind": "emptyDir", "medium": "Memory", "size": 64 * 2**20},
-        "d": {"kind": "emptyDir", "medium": "", "size": 1024},
+        "m": {"kind": "emptyDir", "medium": "Memory", "size": 64 * 2**20, "fs_group": None},
+        "n": {"kind": "emptyDir", "medium": "Memory", "size": 64 * 2**20, "fs_group": None},
+        "d": {"kind": "emptyDir", "medium": "", "size": 1024, "fs_group": None},
     }
     assert config(volumes=volumes)["volumes"]["n"]["size"] == 8 * GIB
 

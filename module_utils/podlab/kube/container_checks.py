@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from . import env_checks, field_checks, names, probe_checks, qos, quantity
+from . import env_checks, field_checks, names, probe_checks, qos, quantity, volume_checks
 from .schema import Finding, Path, show, walk
 
 _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
-_PROPAGATIONS = ("None", "HostToContainer", "Bidirectional")
-# A volume there would let the pod forge what the runtime reads and writes below /proc.
-_OWN_MOUNTS = ("/proc", "/sys")
 
 
 def container(thing: Mapping[str, Any], volumes: Sequence[Any], path: Path) -> Iterator[Finding]:
@@ -33,7 +29,7 @@ def container(thing: Mapping[str, Any], volumes: Sequence[Any], path: Path) -> I
     yield from _ports(thing.get("ports") or [], (*path, "ports"))
     yield from probe_checks.probes(thing, path)
     yield from _resources(thing.get("resources") or {}, (*path, "resources"))
-    yield from _mounts(thing.get("volumeMounts") or [], volumes, (*path, "volumeMounts"))
+    yield from volume_checks.mounts(thing, volumes, path)
 
 
 def _image(thing: Mapping[str, Any], path: Path) -> Iterator[Finding]:
@@ -122,33 +118,3 @@ def _resource(name: str, text: Any, path: Path) -> Iterator[Finding]:
         message = f"is a fraction of a byte: {show(text)}"
         remedy = f"Did you mean {text[:-1]}Mi?" if isinstance(text, str) and text.endswith("m") else ""
         yield Finding(path, message, remedy, "warning")
-
-
-def _mounts(mounts: Sequence[Mapping[str, Any]], volumes: Sequence[Any], path: Path) -> Iterator[Finding]:
-    seen: dict[str, int] = {}
-    for index, mount in enumerate(mounts):
-        here = (*path, index)
-        name, target = mount.get("name"), mount.get("mountPath")
-        if name is not None and name not in volumes:
-            near = difflib.get_close_matches(name, [known for known in volumes if known], 1)
-            remedy = f"Did you mean {near[0]}?" if near else "Add it to the pod's volumes"
-            yield Finding((*here, "name"), f"there is no volume {show(name)}", remedy)
-        yield from field_checks.one_of(mount, "mountPropagation", _PROPAGATIONS, here)
-        if target is not None:
-            yield from _mount_path(target, (*here, "mountPath"))
-            clean = "/" + "/".join(part for part in target.split("/") if part)
-            if clean in seen:
-                message = f"{show(target)} is there twice, first at volumeMounts[{seen[clean]}]"
-                yield Finding((*here, "mountPath"), message, "Mount one volume at a place")
-            seen.setdefault(clean, index)
-
-
-def _mount_path(target: str, path: Path) -> Iterator[Finding]:
-    yield from field_checks.absolute(target, path)
-    if ":" in target:
-        yield Finding(path, f"must not contain ':', which {show(target)} does")
-    clean = "/" + "/".join(part for part in target.split("/") if part)
-    if clean == "/":
-        yield Finding(path, "must not be the root of the container")
-    if any(clean == own or clean.startswith(f"{own}/") for own in _OWN_MOUNTS):
-        yield Finding(path, f"must not be at or below {' or '.join(_OWN_MOUNTS)}, which the kernel fills")

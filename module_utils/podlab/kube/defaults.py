@@ -32,6 +32,8 @@ _SERVICE_WITH_ADDRESS: Mapping[str, Any] = {
     "ipFamilies": ["IPv4"],
     "ipFamilyPolicy": "SingleStack",
 }
+# Kinds of volumes that the kubelet fills.
+_FILLED = ("configMap", "secret", "downwardAPI", "projected")
 _AFFINITY_SECONDS = 10800
 
 
@@ -92,9 +94,22 @@ def _http_get(action: Any) -> Any:
     return {**action, "httpGet": {**given, **{key: given.get(key) or value for key, value in _HTTP_GET.items()}}}
 
 
+def _with_field_versions(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A source of a volume; every fieldRef in it says its version."""
+    made: dict[str, Any] = copy.deepcopy(dict(source))
+    for part in (made, *((each.get("downwardAPI") or {}) for each in made.get("sources") or [])):
+        for item in part.get("items") or []:
+            if "fieldRef" in item:
+                item["fieldRef"].setdefault("apiVersion", "v1")
+    return made
+
+
 def _volume(volume: Mapping[str, Any]) -> dict[str, Any]:
     if "hostPath" in volume:
         return {**volume, "hostPath": {"type": "", **volume["hostPath"]}}
+    for kind in _FILLED:
+        if kind in volume:
+            return {**volume, kind: {"defaultMode": 0o644, **_with_field_versions(volume[kind])}}
     # A volume that does not say what it is is an emptyDir (SetDefaults_Volume).
     return dict(volume) if "emptyDir" in volume else {**volume, "emptyDir": {}}
 

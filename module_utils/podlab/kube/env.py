@@ -48,6 +48,25 @@ def expand(text: str, mapping: Mapping[str, str]) -> str:
     return "".join(out)
 
 
+def expand_known(text: str, mapping: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Replace $(NAME) by its value; the second part is the names that have none, or an empty one, sorted."""
+    seen = _Seen(mapping)
+    made = expand(text, seen)
+    return made, sorted(name for name in seen.asked if not mapping.get(name))
+
+
+class _Seen(dict[str, str]):
+    """A mapping that remembers what it was asked for."""
+
+    def __init__(self, mapping: Mapping[str, str]) -> None:
+        super().__init__(mapping)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+
 def whole(container: Mapping[str, Any], added: Mapping[str, str]) -> list[tuple[str, str]]:
     """The final environment of a container.
 

@@ -6,13 +6,21 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import container_checks, env_checks, lifecycle_checks, names, namespace_checks, priorities, security_checks
-from .field_checks import absolute, at_least, labels, named, one_of, size, unique
+from . import (
+    container_checks,
+    env_checks,
+    lifecycle_checks,
+    names,
+    namespace_checks,
+    priorities,
+    security_checks,
+    volume_checks,
+)
+from .field_checks import at_least, labels, named, one_of, unique
 from .schema import Finding, Path, show
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
-_HOST_PATH_TYPES = ("", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice")
 _TOLERATION_OPERATORS = ("Exists", "Equal")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 _MAX_NAMESERVERS = 3
@@ -43,8 +51,7 @@ def pod_spec(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     yield from security_checks.pod_spec(spec, path)
     yield from priorities.check(spec, path)
     yield from unique(volumes, "name", "volume", (*path, "volumes"))
-    for index, volume in enumerate(volumes):
-        yield from _volume(volume, (*path, "volumes", index))
+    yield from volume_checks.volumes(spec, path)
     yield from lifecycle_checks.pod(spec, path)
     yield from env_checks.containers_named(spec, path)
     known = [volume.get("name") for volume in volumes]
@@ -104,20 +111,3 @@ def _dns_config(spec: Mapping[str, Any], path: Path) -> Iterator[Finding]:
             text = option.get(key) or ""
             if re.search(r"[\s\x00]", text) or (key == "name" and not text):
                 yield Finding((*here, "options", index, key), f"must be one word, not {show(text)}")
-
-
-def _volume(volume: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    sources = [key for key in volume if key != "name"]
-    if len(sources) > 1:
-        yield Finding(path, f"must be of one type, not of {' and '.join(sources)}")
-    if "emptyDir" in volume:
-        empty_dir, here = volume["emptyDir"], (*path, "emptyDir")
-        if empty_dir.get("medium"):
-            yield from one_of(empty_dir, "medium", ("", "Memory"), here)
-        if empty_dir.get("sizeLimit") is not None:
-            yield from size(empty_dir["sizeLimit"], (*here, "sizeLimit"))
-    if "hostPath" in volume:
-        host_path, here = volume["hostPath"], (*path, "hostPath")
-        yield from one_of(host_path, "type", _HOST_PATH_TYPES, here)
-        if "path" in host_path:
-            yield from absolute(host_path["path"], (*here, "path"))

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import containerspec, env, host_ports, hostnames, podfiles, qos, securityspec, sysctls, volumespec
+from . import containerspec, env, envspec, host_ports, hostnames, podfiles, qos, securityspec, sysctls, volumespec
 
 if TYPE_CHECKING:
     from .cluster import Cluster, Node
@@ -46,6 +46,8 @@ def runtime_config(
     host_network = bool(spec.get("hostNetwork"))
     around = surroundings(pod, node, cluster, services, images, machine)
     quality = around.quality
+    capacity = envspec.Capacity(machine.cpus * 1000, machine.memory)
+    volumes_around = volumespec.Around(pod, pod_resources["memory_limit"], capacity)
     return {
         "cluster": cluster.name,
         "node": node.name,
@@ -86,10 +88,7 @@ def runtime_config(
         ),
         "network": _network(node, machine),
         "host_ip": node.address,
-        "volumes": {
-            volume["name"]: volumespec.volume(volume, pod_resources["memory_limit"], machine.memory)
-            for volume in spec.get("volumes") or []
-        },
+        "volumes": {volume["name"]: volumespec.volume(volume, volumes_around) for volume in spec.get("volumes") or []},
         "readiness_gates": [gate["conditionType"] for gate in spec.get("readinessGates") or []],
         "init_containers": [containerspec.container(container, around, init=True) for container in inits],
         "containers": [containerspec.container(container, around) for container in containers],

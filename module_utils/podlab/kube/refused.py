@@ -63,6 +63,14 @@ REASONS: dict[str, Reason] = {
     "topologySpreadConstraints": Reason("the pods of a workload spread over the nodes that fit anyway"),
     # -- containers
     "resizePolicy": Reason("a running container keeps its resources", "Change resources: the pod is made anew"),
+    "volumes.image": Reason(
+        "images are not mounted as volumes", "Copy the files in an init container into an emptyDir"
+    ),
+    "serviceAccountToken": Reason(f"{_NO_API} that issues tokens"),
+    "clusterTrustBundle": Reason(f"{_NO_API} that has trust bundles", "Put the certificates into a ConfigMap"),
+    "podCertificate": Reason(f"{_NO_API} that signs certificates", "Put the certificate into a Secret"),
+    "bindMountOptions": Reason("podlab binds volumes with the options of their own mounts"),
+    "items.user": Reason("the files of a volume belong to root", "Use fsGroup"),
     "fileKeyRef": Reason(
         "the environment comes from manifests, not from files that containers write", "Use configMapKeyRef"
     ),

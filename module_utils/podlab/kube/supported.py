@@ -72,6 +72,13 @@ _VALUE_FROM = {
 }
 
 _HOOK = {"exec": _PROBE["exec"], "httpGet": _PROBE["httpGet"], "tcpSocket": YES, "sleep": {"seconds": YES}}
+_ITEM = {"key": YES, "path": YES, "mode": YES}
+_DOWNWARD_ITEM = {
+    "path": YES,
+    "mode": YES,
+    "fieldRef": {"fieldPath": YES, "apiVersion": only("v1")},
+    "resourceFieldRef": _RESOURCE_FIELD,
+}
 
 _CONTAINER = {
     "name": YES,
@@ -102,8 +109,9 @@ _CONTAINER = {
             "mountPath": YES,
             "readOnly": YES,
             "mountPropagation": YES,
-            "recursiveReadOnly": only("Disabled"),
-            "subPath": only(""),
+            "recursiveReadOnly": YES,
+            "subPath": YES,
+            "subPathExpr": YES,
         }
     ],
     "terminationMessagePath": YES,
@@ -127,7 +135,24 @@ POD_SPEC = {
     "subdomain": YES,
     "shareProcessNamespace": YES,
     "volumes": [
-        {"name": YES, "emptyDir": {"medium": YES, "sizeLimit": YES}, "hostPath": {"path": YES, "type": YES}},
+        {
+            "name": YES,
+            "emptyDir": {"medium": YES, "sizeLimit": YES},
+            "hostPath": {"path": YES, "type": YES},
+            "configMap": {"name": YES, "defaultMode": YES, "optional": YES, "items": [_ITEM]},
+            "secret": {"secretName": YES, "defaultMode": YES, "optional": YES, "items": [_ITEM]},
+            "downwardAPI": {"defaultMode": YES, "items": [_DOWNWARD_ITEM]},
+            "projected": {
+                "defaultMode": YES,
+                "sources": [
+                    {
+                        "configMap": {"name": YES, "optional": YES, "items": [_ITEM]},
+                        "secret": {"name": YES, "optional": YES, "items": [_ITEM]},
+                        "downwardAPI": {"items": [_DOWNWARD_ITEM]},
+                    }
+                ],
+            },
+        },
     ],
     "enableServiceLinks": YES,
     "readinessGates": [{"conditionType": YES}],
@@ -142,6 +167,8 @@ POD_SPEC = {
         "runAsGroup": YES,
         "runAsNonRoot": YES,
         "sysctls": [{"name": YES, "value": YES}],
+        "fsGroup": YES,
+        "fsGroupChangePolicy": YES,
         "supplementalGroups": YES,
         "supplementalGroupsPolicy": YES,
         "seccompProfile": _SECCOMP,

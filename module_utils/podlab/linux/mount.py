@@ -194,7 +194,7 @@ def bind(source: str, target: str, *, recursive: bool = False, options: Iterable
     syscalls.mount(source, target, None, syscalls.MS_BIND | (syscalls.MS_REC if recursive else 0))
     words = list(options)
     if words:
-        remount(target, words, base=_statvfs_flags(target))
+        remount(target, words, base=visible_flags(target))
 
 
 _ST_FLAGS = {
@@ -209,7 +209,8 @@ _ST_FLAGS = {
 }
 
 
-def _statvfs_flags(target: str) -> int:
+def visible_flags(target: str) -> int:
+    """The per-mount MS_* flags of the mount at a path, as statvfs(3) shows them."""
     shown = os.statvfs(target).f_flag
     return sum(flag for bit, flag in _ST_FLAGS.items() if shown & bit)
 

@@ -69,6 +69,7 @@ AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 OPEN_TREE_CLONE = 1
+MOUNT_ATTR_RDONLY = 0x00000001
 MOUNT_ATTR_IDMAP = 0x00100000
 
 # The same on every architecture since Linux 5.1's unified numbers.
@@ -222,10 +223,21 @@ def move_mount(fd: int, to_dirfd: int, to_path: str) -> None:
     _syscall("move_mount", _SYS_MOVE_MOUNT, fd, b"", to_dirfd, os.fsencode(to_path), flags)
 
 
-def mount_setattr(fd: int, attr_set: int = 0, attr_clr: int = 0, propagation: int = 0, userns_fd: int = 0) -> None:
-    """Change the attributes of the mount behind fd, by MOUNT_ATTR_* and MS_* for its propagation (mount_setattr(2))."""
+def copy_mount(fd: int) -> int:
+    """A descriptor of a detached copy of what is mounted at fd and below (open_tree(2)): it goes with that."""
+    return open_tree(fd, "", OPEN_TREE_CLONE | AT_EMPTY_PATH | AT_RECURSIVE)
+
+
+def mount_setattr(
+    fd: int, attr_set: int = 0, attr_clr: int = 0, propagation: int = 0, userns_fd: int = 0, recursive: bool = False
+) -> None:
+    """Change the attributes of the mount behind fd, by MOUNT_ATTR_* and MS_* for its propagation (mount_setattr(2)).
+
+    recursive: of those below it, too.
+    """
     attr = struct.pack("QQQQ", attr_set, attr_clr, propagation, userns_fd)
-    _syscall("mount_setattr", _SYS_MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH, attr, len(attr))
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    _syscall("mount_setattr", _SYS_MOUNT_SETATTR, fd, b"", flags, attr, len(attr))
 
 
 PROC_SUPER_MAGIC = 0x9FA0

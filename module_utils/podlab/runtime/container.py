@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 from ..errors import PodlabError
 from ..kube import env
 from ..linux import cgroup, syscalls
-from . import containerenv, containerroot, enter, mapped, stdio
+from . import containerenv, containerroot, enter, mapped, stdio, volumemounts
 from .digest import hexdigest
 from .rootmounts import RootMount
 from .starter import Starter
@@ -86,11 +86,12 @@ def _start(launch: Launch, hierarchies: cgroup.Hierarchies, ends: stdio.Ends, st
     hierarchies.write(path, _container_values(container["resources"], hierarchies), level="container")
     filtered = hierarchies.set_devices(path, cgroup.ALL_DEVICES if container["privileged"] else cgroup.DEFAULT_DEVICES)
     merged = containerroot.make_layers(config, container, run)
-    mounts = containerroot.container_mounts(
-        config, container, run, hierarchies.directories(path) if hierarchies.v1 else []
-    )
     facts = {"status.podIP": address, "status.podIPs": address}
     added = containerenv.started(config, container, facts)
+    directories = hierarchies.directories(path) if hierarchies.v1 else []
+    mounts = volumemounts.opened(
+        config, container, containerroot.container_mounts(config, container, run, directories), added
+    )
     argv, environment = env.argv(container, added), env.whole(container, added)
     joined = [(os.open(f"/proc/{pause}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC), flag) for name, flag in JOIN]
 

@@ -53,15 +53,17 @@ def container_mounts(
 def _volume_mounts(config: Mapping[str, Any], container: Mapping[str, Any]) -> list[RootMount]:
     made = []
     for mount in container["mounts"]:
-        source = volumes.path_of(config, mount["volume"])
+        # What the kubelet fills is never for a container to write.
+        read_only = mount["read_only"] or config["volumes"][mount["volume"]]["kind"] == "projected"
         made.append(
             RootMount(
                 os.path.normpath(mount["path"]),
                 "",
-                source,
-                syscalls.MS_RDONLY if mount["read_only"] else 0,
-                file=not os.path.isdir(source),
+                volumes.path_of(config, mount["volume"]),
+                syscalls.MS_RDONLY if read_only else 0,
                 propagation=mount["propagation"],
+                recursive_read_only=mount["recursive_read_only"],
+                volume=mount,
             )
         )
     return made

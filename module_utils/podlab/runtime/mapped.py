@@ -42,6 +42,9 @@ def prepare(
 def _held(mount: RootMount, userns: int) -> RootMount:
     if mount.fstype or mount.source.startswith(UNMAPPED):
         return mount
+    if mount.tree >= 0:
+        usernamespace.map_tree(mount.tree, mount.source, userns)
+        return mount
     # Shared memory has been made for the pod's root.
     if mount.target == "/dev/shm" and mount.source.endswith("/shm"):
         return mount._replace(tree=usernamespace.tree(mount.source))

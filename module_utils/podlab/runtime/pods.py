@@ -31,7 +31,10 @@ def start(pods: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], timeout: 
         plain = {key: value for key, value in whole.items() if key != "sources"}
         config = filters.prepare(plain, _node(plain["cluster"], plain["node"]))
         directory = paths.pod_dir(config["cluster"], config["uid"])
-        os.makedirs(directory, 0o700, exist_ok=True)
+        # The rootfs of a container may hold what only root of the machine should reach (CVE-2021-41103).
+        for private in (directory, paths.pod_data_dir(config["cluster"], config["uid"])):
+            os.makedirs(private, exist_ok=True)
+            os.chmod(private, 0o700)
         write_json(paths.sources_file(config["cluster"], config["uid"]), whole.get("sources") or {})
         config = idranges.given(config)
         write_json(f"{directory}/config.json", config)

@@ -8,24 +8,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from ..errors import PodlabError
 from ..linux import syscalls as sys
+from . import binds
 
 SAFE = sys.MS_NOSUID | sys.MS_NOEXEC | sys.MS_NODEV
-PROPAGATION = {
-    "None": sys.MS_PRIVATE | sys.MS_REC,
-    "HostToContainer": sys.MS_SLAVE | sys.MS_REC,
-    "Bidirectional": sys.MS_SHARED | sys.MS_REC,
-}
 
 
 class RootMount(NamedTuple):
     """One mount inside a container's root. fstype "" is a bind of source; file: the target is a file.
 
-    tree: descriptor of a detached mount that is attached instead of source.
+    recursive_read_only: "Enabled", "IfPossible", else flags are of the mount itself and not of those below it.
+    volume: the mount of a volume that it is, as the runtime configuration has it.
+    tree: descriptor of the detached copy to attach, of a source that was opened before; -1: source is a path of ours.
     """
 
     target: str
@@ -35,7 +33,9 @@ class RootMount(NamedTuple):
     data: str = ""
     file: bool = False
     propagation: str = ""
+    recursive_read_only: str = ""
     tree: int = -1
+    volume: Mapping[str, Any] | None = None
 
 
 BASE = (
@@ -161,41 +161,23 @@ def _perform(root: int, mount: RootMount) -> None:
         fd = open_inside(root, mount.target, directory=not mount.file)
     except OSError as error:
         raise PodlabError(f"{mount.target} cannot be made in the image: {os.strerror(error.errno or 0)}") from error
-    place = f"/proc/self/fd/{fd}"
     try:
         if mount.fstype:
-            sys.mount(mount.source, place, mount.fstype, mount.flags, mount.data or None)
-            return
-        _refuse_proc(fd, mount.target)
-        if mount.tree >= 0:
-            sys.move_mount(mount.tree, fd, "")
-            os.close(mount.tree)
+            sys.mount(mount.source, f"/proc/self/fd/{fd}", mount.fstype, mount.flags, mount.data or None)
         else:
-            sys.mount(mount.source, place, None, sys.MS_BIND | sys.MS_REC)
+            _refuse_proc(fd, mount.target)
+            tree = binds.copy_path(mount.source) if mount.tree < 0 else mount.tree
+            binds.attach(tree, fd, binds.Options(mount.flags, mount.propagation, mount.recursive_read_only))
     except OSError as error:
         raise PodlabError(f"cannot mount {mount.source} on {mount.target}: {os.strerror(error.errno or 0)}") from error
     finally:
         os.close(fd)
-    _finish_bind(root, mount)
 
 
 def _refuse_proc(fd: int, target: str) -> None:
     """Nothing goes over /proc, through a link of a volume neither: privileged code reads and writes there."""
     if target == "/proc" or sys.filesystem_type(fd) == sys.PROC_SUPER_MAGIC:
         raise PodlabError(f"{target} is at or below the container's /proc, which the kernel fills")
-
-
-def _finish_bind(root: int, mount: RootMount) -> None:
-    # The new mount is on top of the path: a descriptor taken before would still show what is below it.
-    fd = open_inside(root, mount.target)
-    place = f"/proc/self/fd/{fd}"
-    try:
-        if mount.flags:
-            sys.mount(None, place, None, sys.MS_BIND | sys.MS_REMOUNT | mount.flags)
-        # A bind is in the peer group of where it comes from: what is mounted there later must not come in by itself.
-        sys.mount(None, place, None, PROPAGATION[mount.propagation or "None"])
-    finally:
-        os.close(fd)
 
 
 def without_devices(mounts: Iterable[RootMount]) -> list[RootMount]:
@@ -337,7 +319,7 @@ def _mask(root: int, path: str, null: int) -> None:
             sys.mount("tmpfs", f"/proc/self/fd/{fd}", "tmpfs", sys.MS_RDONLY, "nr_blocks=1,nr_inodes=1")
         else:
             sys.mount(f"/proc/self/fd/{null}", f"/proc/self/fd/{fd}", None, sys.MS_BIND)
-            _finish_bind(root, RootMount(path, "", "/dev/null", file=True))
+            _make_private(root, path)
     finally:
         os.close(fd)
     _verify_mask(root, path, directory)
@@ -357,6 +339,13 @@ def _verify_mask(root: int, path: str, directory: bool) -> None:
         os.close(fd)
     if not covered:
         raise PodlabError(f"{path} cannot be masked: something else is there now")
+
+
+def _make_private(root: int, path: str) -> None:
+    # The new mount is on top of the path: a descriptor taken before would still show what is below it.
+    fd = open_inside(root, path)
+    sys.mount(None, f"/proc/self/fd/{fd}", None, binds.PROPAGATION["None"])
+    os.close(fd)
 
 
 def _make_readonly(root: int, path: str) -> None:
