@@ -155,7 +155,15 @@ def _start_pause(
     filter_ = enter.seccomp_filter(config["seccomp"])
     read, write = os.pipe()
     waits, go = os.pipe()
-    pid = starter.clone(sum(syscalls.NAMESPACES[kind] for kind in own_namespaces(config)))
+    try:
+        pid = starter.clone(sum(syscalls.NAMESPACES[kind] for kind in own_namespaces(config)))
+    except OSError as error:
+        if config["host_users"]:
+            raise
+        hint = "see user.max_user_namespaces and CONFIG_USER_NS"
+        raise PodlabError(
+            f"hostUsers: false needs a user namespace, which the kernel refuses ({error}): {hint}"
+        ) from error
     if pid == 0:
         os.close(go)
         _become_pause(config, f"{config['cgroup_parent']}/{identity}", hierarchies, pause, filter_, write, waits)
