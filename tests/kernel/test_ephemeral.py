@@ -43,7 +43,6 @@ def add(pod: runtime.Pod, name: str, *command: str, **asked: Any) -> Mapping[str
     before = spool.read(pod.directory)
     write_json(f"{pod.directory}/{spool.FILE}", {"containers": [*before, ephemeral.config(new, around)]})
     requests.ask(pod.directory, ["ephemeral"], [])[0].close()
-    pod.until(lambda pod: bool(status(pod, name).get("containerID")))
     return status(pod, name)
 
 

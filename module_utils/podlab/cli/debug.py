@@ -96,5 +96,9 @@ def _attach(word: str, container: str, asked: Asked, name: str, namespace: str) 
     try:
         attach.attach(word, name=name, namespace=namespace, container=container, stdin=True, tty=asked.tty)
     except PodlabError:
+        state = pick.container_status(pick.pod(lab.read(name), word, namespace), container).get("state") or {}
+        told: Mapping[str, Any] = next(iter(state.values()), {})
+        if told.get("message"):
+            raise PodlabError(f"container {container} does not run: {told['reason']}: {told['message']}") from None
         # As kubectl: of one that has ended, what it wrote.
         logs.logs(word, name=name, namespace=namespace, container=container)

@@ -174,6 +174,12 @@ class Hierarchies(NamedTuple):
 
         return read(self, path)
 
+    def frozen(self, path: str) -> bool:
+        """Whether the cgroup's processes are stopped, or being stopped, by its freezer."""
+        from .cgroup_read import frozen
+
+        return frozen(self, path)
+
     def stat(self, path: str) -> dict[str, int]:
         """Counters: cpu_usage_us, nr_periods, nr_throttled, throttled_us, memory_bytes, pids, oom_kill.
 

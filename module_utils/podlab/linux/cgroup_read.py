@@ -104,6 +104,14 @@ def _hugetlb(trees: Hierarchies, path: str, versions: Mapping[str, int]) -> dict
     return found
 
 
+def frozen(trees: Hierarchies, path: str) -> bool:
+    """See Hierarchies.frozen."""
+    files = _Files(trees, path, trees.versions())
+    state = files.text("freezer", "freezer.state", "") or ""
+    unified = get(os.path.join(trees.v2.directory, path, "cgroup.freeze")) if trees.v2 else ""
+    return state in ("FROZEN", "FREEZING") or unified == "1"
+
+
 def stat(trees: Hierarchies, path: str) -> dict[str, int]:
     """See Hierarchies.stat. A counter that the machine has not got is left out."""
     files = _Files(trees, path, trees.versions())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import PodlabError
 from ..kube import lifecycle
@@ -23,13 +23,17 @@ def read(directory: str) -> list[dict[str, Any]]:
 
 
 class Ephemeral:
-    """Starts what is new in ephemeral.json. It is never started again, whatever becomes of it."""
+    """Starts what is new in ephemeral.json. It is never started again, whatever becomes of it.
 
-    __slots__ = ("_pod", "_runner")
+    report: writes the status, so that who asked finds it there.
+    """
 
-    def __init__(self, pod: PodState, runner: Runner) -> None:
+    __slots__ = ("_pod", "_report", "_runner")
+
+    def __init__(self, pod: PodState, runner: Runner, report: Callable[[], None]) -> None:
         self._pod = pod
         self._runner = runner
+        self._report = report
 
     def serve(self, _words: list[str], _fds: list[int]) -> Answer:
         """Start them. What cannot be started shows in the status. Raises PodlabError when the pod is ending."""
@@ -40,6 +44,7 @@ class Ephemeral:
         entries = borrow(lambda _: {"containers": read(pod.directory)})["containers"]
         new = [Run(entry, lifecycle.EPHEMERAL) for entry in entries if entry["name"] not in known]
         pod.runs.extend(new)
-        pod.touch()
         self._runner.start(new, {"pid": held.pid, "address": held.address})
+        pod.touch()
+        self._report()
         return Answer([])

@@ -12,6 +12,7 @@ from typing import Any, Callable
 
 from ..errors import PodlabError
 from ..kube import env as kube_env
+from ..linux import cgroup
 from . import carry, command, containerenv, entry, ephemeral, paths, stdio
 from . import container as capsule
 from .files import read_json
@@ -45,6 +46,8 @@ def exec_in(
         environment.append(kube_env.TERMINAL)
     path = f"{config['cgroup_parent']}/{capsule.container_id(uid, container['name'], run)}"
 
+    if cgroup.detect().frozen(f"{paths.node_cgroup(cluster, config['node'])}/{path}"):
+        raise PodlabError(f"cannot exec in a paused container: thaw {container['name']} first")
     target = command.Target(container, path, pid, environment)
 
     def inside(streams: Streams) -> int:

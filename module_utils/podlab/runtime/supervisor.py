@@ -68,7 +68,7 @@ class Supervisor:
         self.hooks = Hooks(self.pod, self.prober.reap_strays)
         self.ending = Ending(self.pod, self.runner, self.prober, self.hooks)
         self.reporter = Reporter(self.pod, ready)
-        attaching, ephemeral = Attaching(self.pod, self.runner), Ephemeral(self.pod, self.runner)
+        attaching, ephemeral = Attaching(self.pod, self.runner), Ephemeral(self.pod, self.runner, self.reporter.write)
         self.handlers = {"attach": attaching.serve, "ephemeral": ephemeral.serve}
         # What happens meanwhile is looked at afterwards.
         self.busy = False
