@@ -13,9 +13,7 @@ from podlab.errors import PodlabError
 from podlab.kube import ephemeral, podspec
 from podlab.kube.ephemeral import Asked
 from podlab.pod_plan import machine
-from podlab.runtime import ephemeral as spool
-from podlab.runtime import requests
-from podlab.runtime.files import write_json
+from podlab.runtime import pods, requests
 from support import runtime
 
 pytestmark = pytest.mark.kernel
@@ -31,7 +29,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runtime.Lab]:
 
 @pytest.fixture(scope="module")
 def pod(lab: runtime.Lab) -> runtime.Pod:
-    made = lab.run_pod(SLEEP, {**SLEEP, "securityContext": {"runAsUser": 1000}})
+    made = lab.run_pod(
+        SLEEP,
+        {**SLEEP, "securityContext": {"runAsUser": 1000}},
+        securityContext={"seccompProfile": {"type": "RuntimeDefault"}},
+    )
     assert made.said == ""
     return made
 
@@ -40,8 +42,7 @@ def add(pod: runtime.Pod, name: str, *command: str, **asked: Any) -> Mapping[str
     """Add a container as `debug` does; return its status."""
     new = ephemeral.container(Asked("busybox", command or ("sleep", "1000"), name, **asked), pod.pod)
     around = podspec.surroundings(pod.pod, pod.lab.cluster.nodes[0], pod.lab.cluster, (), pod.lab.images, machine())
-    before = spool.read(pod.directory)
-    write_json(f"{pod.directory}/{spool.FILE}", {"containers": [*before, ephemeral.config(new, around)]})
+    pods.spool(pod.lab.name, pod.uid, pod.config["node"], ephemeral.config(new, around))
     requests.ask(pod.directory, ["ephemeral"], [])[0].close()
     return status(pod, name)
 
@@ -62,6 +63,7 @@ def test_in_the_pods_namespaces_with_processes_of_its_own(pod: runtime.Pod) -> N
     assert mine["pid"] != others["pid"] and mine["mnt"] != others["mnt"]
     caps = pathlib.Path(f"/proc/{pod.pid('own')}/status").read_text().partition("CapBnd:\t")[2].split()[0]
     assert int(caps, 16) & PTRACE
+    assert "Seccomp:\t2\n" in pathlib.Path(f"/proc/{pod.pid('own')}/status").read_text()
     # exec goes in, too; and what it is, it got by the same door.
     assert pod.exec("cat", "/proc/1/comm", container="own").out == "sleep\n"
     assert pod.container("c0")["restartCount"] == 0

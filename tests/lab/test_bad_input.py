@@ -130,8 +130,11 @@ CASES = {
         manifest=SERVER + SLICE,
     ),
     "unsupported field": Case(
-        ("M:6: Pod/a: spec.containers[0].lifecycle: podlab does not support it yet. Remove it",),
-        manifest=pod(more=", lifecycle: {preStop: {exec: {command: [a]}}}"),
+        (
+            "M:6: Pod/a: spec.containers[0].resizePolicy: podlab does not support it: a running container keeps its "
+            "resources. Change resources: the pod is made anew",
+        ),
+        manifest=pod(more=", resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}]"),
     ),
     "YAML that makes Python objects": Case(
         ("M:6: the tag !!python/object/apply:os.system is not allowed. Remove the tag: plain data only",),

@@ -13,8 +13,7 @@ from ..kube.cluster import Cluster
 from ..kube.ephemeral import Asked
 from ..kube.yamltree import path_text
 from ..pod_plan import machine
-from ..runtime import ephemeral as spool
-from ..runtime import paths, requests
+from ..runtime import paths, pods, requests
 from ..runtime.files import read_json, write_json
 from . import attach, lab, logs, pick
 
@@ -68,8 +67,7 @@ def _add(state: Mapping[str, Any], picked: pick.Picked, new: Mapping[str, Any]) 
     Raises PodlabError when there is no such image, or the supervisor refuses.
     """
     directory = paths.pod_dir(state["name"], picked.uid)
-    before = spool.read(directory)
-    write_json(f"{directory}/{spool.FILE}", {"containers": [*before, _config(state, picked.pod, new)]})
+    pods.spool(state["name"], picked.uid, picked.pod["spec"]["nodeName"], _config(state, picked.pod, new))
     pod = read_json(f"{directory}/pod.json")
     pod["spec"].setdefault("ephemeralContainers", []).append(dict(new))
     write_json(f"{directory}/pod.json", pod)

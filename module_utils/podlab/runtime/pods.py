@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import PodlabError
 from ..linux import cgroup, netns, process, syscalls
 from ..linux.netlink import Netlink
-from . import filters, hostport, idranges, interpreter, ipam, lab, paths, sandbox, zygote
+from . import ephemeral, filters, hostport, idranges, interpreter, ipam, lab, paths, sandbox, zygote
 from .crilog import timestamp
 from .files import read_json, write_json
 from .pause import pause_command
@@ -46,6 +46,13 @@ def start(pods: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], timeout: 
         "nodes": [{"record": _node(cluster, name), "pods": configs} for name, configs in by_node.items()],
     }
     return _run_zygote(work, {config["uid"] for _, config in pods}, timeout)
+
+
+def spool(cluster: str, uid: str, node: str, container: Mapping[str, Any]) -> None:
+    """Lay down the runtime config of an ephemeral container where the pod's supervisor, when asked to, finds it."""
+    directory = paths.pod_dir(cluster, uid)
+    confined = filters.container(cluster, container, _node(cluster, node))
+    write_json(f"{directory}/{ephemeral.FILE}", {"containers": [*ephemeral.read(directory), confined]})
 
 
 def _node(cluster: str, name: str) -> dict[str, Any]:
