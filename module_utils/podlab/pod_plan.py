@@ -49,8 +49,9 @@ def _missing(where: str, pod: Mapping[str, Any], absent: bool) -> Iterator[Probl
     if not absent:
         wanted["metadata.name"] = metadata.get("name")
         wanted.update({"spec.nodeName": spec.get("nodeName"), "spec.containers": containers})
-        for place, each in enumerate(containers):
-            wanted.update({f"spec.containers[{place}].{key}": each.get(key) for key in ("name", "image")})
+        for group in ("initContainers", "containers"):
+            for place, each in enumerate(spec.get(group) or []):
+                wanted.update({f"spec.{group}[{place}].{key}": each.get(key) for key in ("name", "image")})
     for key, value in wanted.items():
         if not value:
             yield Problem(f"{where}.{key}", "is required and missing", "podlab_manifests makes whole Pods")

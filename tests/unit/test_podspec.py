@@ -297,3 +297,24 @@ def test_probes(probe, expected):
 
 def test_readiness_gates():
     assert config(readinessGates=[{"conditionType": "a/b"}])["readiness_gates"] == ["a/b"]
+
+
+def test_init_containers_are_containers_that_count():
+    def init(name, memory, **more):
+        return {"name": name, "image": "busybox", "resources": {"limits": {"cpu": "1", "memory": memory}}, **more}
+
+    complete = defaults.pod_spec(
+        {
+            "activeDeadlineSeconds": 7,
+            "containers": [init("c", "64Mi")],
+            "initContainers": [init("s", "32Mi", restartPolicy="Always"), init("i", "256Mi")],
+        }
+    )
+    found = config(complete["containers"][0], initContainers=complete["initContainers"], activeDeadlineSeconds=7)
+    assert [(each["name"], each["sidecar"], each["restart"]["policy"]) for each in found["init_containers"]] == [
+        ("s", True, "Always"),
+        ("i", False, "OnFailure"),
+    ]
+    assert (found["qos"], found["active_deadline"]) == ("Guaranteed", 7)
+    assert (found["resources"]["memory_limit"], found["resources"]["cpu_quota_us"]) == (288 * 2**20, 200000)
+    assert found["init_containers"][0]["layers"] == found["containers"][0]["layers"]

@@ -111,7 +111,8 @@ def stop(sandbox: Sandbox) -> None:
 def _check_idmapped_mounts(config: Mapping[str, Any], pid: int) -> None:
     """Raises PodlabError when the images' or the pod's file system cannot be seen with other users."""
     userns = open_namespace(pid, "user")
-    layers = [layer for container in config["containers"] for layer in container["layers"][:1]]
+    containers = [*config["init_containers"], *config["containers"]]
+    layers = [layer for container in containers for layer in container["layers"][:1]]
     for place in dict.fromkeys([*layers, paths.pod_dir(config["cluster"], config["uid"])]):
         os.close(usernamespace.mapped_tree(place, userns))
     os.close(userns)
