@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import shutil
@@ -40,13 +41,15 @@ class Bench:
         self.marks = self._marks()
 
     def _make_files(self) -> None:
-        for name in ("mounts/below", "links", "tools", "private"):
+        for name in ("mounts/below", "links", "tools", "private", "flags", "after"):
             (self.directory / name).mkdir(parents=True)
         (self.directory / "private").chmod(0o700)
         (self.directory / "one-file").write_text("of the host")
         for name, target in {"absolute": "/inside", "dangling": "/nowhere", "up": "../../../up"}.items():
             (self.directory / "links" / name).symlink_to(target)
         self.lab.in_node("mount", "-t", "tmpfs", "tmpfs", str(self.directory / "mounts/below"))
+        options = "nosuid,nodev,noexec"
+        self.lab.in_node("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.directory / "flags"))
         (self.directory / "tools/plain").write_text("#!/bin/sh\necho run\n")
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler:
@@ -73,6 +76,7 @@ class Bench:
             "@DENIED@": "Operation not permitted" if v1 else "Permission denied",
             "@CGROUP@": "/kubelet/kubepods/besteffort/podUID/ID" if v1 else "/",
             "@SYSTEMD@": "/" if named else "",
+            "@DEVICES@": _devices(),
             "@ALL_CAPS@": f"{bounding:016x}",
             "@ALL_BUT_CHOWN@": f"{bounding & ~1:016x}",
             "@SCORE 64Mi@": str(min(max(1000 - 1000 * (64 << 20) // runtime.MEMORY, 3), 999)),
@@ -150,6 +154,14 @@ def run_naive(bench: Bench, runtime: Naive, cell: Cell, by: str) -> list[Facts]:
     if by == "start":
         return parse(runtime.start(Spec(["sh", "-c", script], mounts=mounts)).output())
     return parse(runtime.start(Spec(["sleep", "100000"], mounts=mounts)).exec(script).out)
+
+
+def _devices() -> str:
+    """What all devices of the machine are called, in a few digits."""
+    # ptmx is a link in every container.
+    paths = sorted(each["path"] for each in oci.host_devices() if each["path"] != "/dev/ptmx")
+    names = "".join(f"{path}\n" for path in paths)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
 def executed(cell: Cell, marks: Mapping[str, str], run: Any) -> list[Facts]:

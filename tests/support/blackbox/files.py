@@ -18,6 +18,11 @@ echo "mode=$(stat -c '%a %u:%g' /data)"
 echo "one file=$(cat /etc/one-file)"
 echo "order=$(cut -d' ' -f5 /proc/self/mountinfo | grep -E '^/(rw|data)' | tr '\\n' ' ')"
 """
+OPTIONS = """
+for p in /plain /ro /noexec /noexec-ro /slave; do
+  echo "$p=$(awk -v p=$p '$5 == p { print $6 " " substr($7, 1, 6) }' /proc/self/mountinfo | sed 's/,relatime//')"
+done
+"""
 LINKS = """
 for p in /inside/deep /nowhere /up/above; do
   grep -q " $p " /proc/self/mountinfo && echo "$p=mounted" || echo "$p=no"
@@ -72,7 +77,6 @@ PRIVATE: dict[str, Any] = {
     "securityContext": {"runAsUser": 1000},
     "volumeMounts": [mount("private", "/private")],
 }
-KUBELET = "what the kubelet makes of a manifest before a runtime sees it"
 
 FILES = Case(
     "files",
@@ -126,6 +130,33 @@ FILES = Case(
             ],
             {"volumeMounts": LINKED},
         ),
+        Cell(
+            "options",
+            [
+                Row(
+                    11,
+                    "C mount_noexec, mount_nosuid, mount_nodev; T linux_rootfs_propagation; V mount propagation",
+                    OPTIONS,
+                    {
+                        "/plain": "rw -",
+                        "/ro": "ro -",
+                        "/noexec": "rw,nosuid,nodev,noexec -",
+                        # To make a bind read-only its flags are set anew (mount(2)), for better or worse.
+                        "/noexec-ro": "ro -",
+                        "/slave": "rw master",
+                    },
+                )
+            ],
+            {
+                "volumeMounts": [
+                    mount("host", "/plain"),
+                    mount("host", "/ro", readOnly=True),
+                    mount("flags", "/noexec"),
+                    mount("flags", "/noexec-ro", readOnly=True),
+                    mount("host", "/slave", mountPropagation="HostToContainer"),
+                ]
+            },
+        ),
         where("lacking", "/new/place", "755 0:0"),
         where("lacking-user", "/new/place", "755 0:0", securityContext={"runAsUser": 1000}),
         where("private", "/private", "700 0:0", **PRIVATE),
@@ -157,6 +188,7 @@ FILES = Case(
             *({"name": name, "emptyDir": {}} for name in ("a", "b", "c", "rw", "data")),
             {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
             {"name": "host", "hostPath": {"path": "@HOST@/mounts"}},
+            {"name": "flags", "hostPath": {"path": "@HOST@/flags"}},
             {"name": "file", "hostPath": {"path": "@HOST@/one-file", "type": "File"}},
             {"name": "links", "hostPath": {"path": "@HOST@/links", "type": "Directory"}},
             {"name": "private", "hostPath": {"path": "@HOST@/private", "type": "Directory"}},

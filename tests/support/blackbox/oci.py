@@ -6,7 +6,9 @@ kubelet put there, not from podlab's code: what both say alike is then no accide
 
 from __future__ import annotations
 
+import os
 import pathlib
+import stat
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,14 +75,14 @@ def oom_score(pod: Mapping[str, Any], container: Mapping[str, Any], around: Mapp
 
 
 def limits(container: Mapping[str, Any]) -> dict[str, Any]:
-    """linux.resources: the kubelet's shares, quota and limit, and no device but those that runc adds."""
+    """linux.resources: the kubelet's shares, quota and limit."""
     resources = container.get("resources") or {}
     most = resources.get("limits") or {}
     asked = {**most, **(resources.get("requests") or {})}
     cpu: dict[str, Any] = {"shares": max(2, millis(asked["cpu"]) * 1024 // 1000) if "cpu" in asked else 2}
     if "cpu" in most:
         cpu.update(period=100000, quota=max(1000, millis(most["cpu"]) * 100))
-    made: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}], "cpu": cpu}
+    made: dict[str, Any] = {"cpu": cpu}
     if "memory" in most:
         # No swap: the same limit for both. Left out where the kernel does not account for swap, as containerd does.
         made["memory"] = {"limit": octets(most["memory"])}
@@ -117,8 +119,9 @@ def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]
     return {"destination": target, "type": kind, "source": source, "options": list(options)}
 
 
-def base_mounts() -> list[dict[str, Any]]:
+def base_mounts(privileged: bool = False) -> list[dict[str, Any]]:
     """containerd pkg/oci/mounts.go, without what its CRI plugin takes away (/run, /dev/shm)."""
+    access = "rw" if privileged else "ro"
     return [
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
@@ -126,8 +129,8 @@ def base_mounts() -> list[dict[str, Any]]:
             "/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
         ),
         _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
-        _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
-        _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
+        _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", access),
+        _mount("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", access),
     ]
 
 
@@ -184,6 +187,27 @@ def of_node(pod: Mapping[str, Any], kind: str) -> bool:
     return bool(field and pod["spec"].get(field))
 
 
+def _context(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The securityContext of a pod or of a container."""
+    return dict(spec.get("spec", spec).get("securityContext") or {})
+
+
+def host_devices() -> list[dict[str, Any]]:
+    """containerd core/devices: every device of /dev, without the directories of others."""
+    found = []
+    for place, directories, names in os.walk("/dev"):
+        skipped = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev")
+        directories[:] = [name for name in directories if name not in skipped]
+        for path in (f"{place}/{name}" for name in names if name != "console"):
+            status = os.lstat(path)
+            kind = "c" if stat.S_ISCHR(status.st_mode) else "b" if stat.S_ISBLK(status.st_mode) else ""
+            if kind:
+                numbers = {"major": os.major(status.st_rdev), "minor": os.minor(status.st_rdev)}
+                owner = {"uid": status.st_uid, "gid": status.st_gid, "fileMode": status.st_mode & 0o7777}
+                found.append({"path": path, "type": kind, **numbers, **owner})
+    return found
+
+
 def environment(pod: Mapping[str, Any], container: Mapping[str, Any]) -> list[str]:
     """process.env: PATH, HOSTNAME, then the manifest's, in their order."""
     return [
@@ -193,9 +217,9 @@ def environment(pod: Mapping[str, Any], container: Mapping[str, Any]) -> list[st
     ]
 
 
-def masks() -> dict[str, list[str]]:
+def masks(privileged: bool = False) -> dict[str, list[str]]:
     """What the kubelet covers."""
-    return {"maskedPaths": list(MASKED), "readonlyPaths": list(READONLY)}
+    return {} if privileged else {"maskedPaths": list(MASKED), "readonlyPaths": list(READONLY)}
 
 
 def sandbox(pod: Mapping[str, Any], cgroup: str, root: str, v1: bool) -> dict[str, Any]:
@@ -203,6 +227,8 @@ def sandbox(pod: Mapping[str, Any], cgroup: str, root: str, v1: bool) -> dict[st
     kinds = [kind for kind in ("mount", "pid", "network", "ipc", "uts") if not of_node(pod, kind)]
     kinds += [] if v1 else ["cgroup"]
     sysctls = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+    sysctls = {} if of_node(pod, "network") else sysctls
+    sysctls.update((each["name"], each["value"]) for each in _context(pod).get("sysctls") or [])
     return {
         "ociVersion": "1.0.2",
         **({} if of_node(pod, "uts") else {"hostname": hostname(pod)}),
@@ -213,7 +239,7 @@ def sandbox(pod: Mapping[str, Any], cgroup: str, root: str, v1: bool) -> dict[st
             "namespaces": [{"type": kind} for kind in kinds],
             "cgroupsPath": cgroup,
             "resources": {"devices": [{"allow": False, "access": "rwm"}], "cpu": {"shares": 2}},
-            "sysctl": {} if of_node(pod, "network") else sysctls,
+            "sysctl": sysctls,
             **masks(),
         },
     }
@@ -225,12 +251,13 @@ class Around(dict[str, Any]):
 
 def container(pod: Mapping[str, Any], spec: Mapping[str, Any], around: Around) -> dict[str, Any]:
     """config.json of one container that joins the sandbox."""
-    of_pod = pod["spec"].get("securityContext") or {}
-    context = {**of_pod, **(spec.get("securityContext") or {})}
+    of_pod = _context(pod)
+    context = {**of_pod, **_context(spec)}
+    whole = bool(context.get("privileged"))
     joined = {"network": "net", "ipc": "ipc", "uts": "uts"}
     if pod["spec"].get("shareProcessNamespace"):
         joined["pid"] = "pid"
-    own = ["mount", *([] if "pid" in joined else ["pid"]), *([] if around["v1"] else ["cgroup"])]
+    own = ["mount", *([] if "pid" in joined else ["pid"]), *([] if around["v1"] or whole else ["cgroup"])]
     namespaces: list[dict[str, str]] = [{"type": kind} for kind in own if not of_node(pod, kind)]
     for kind, name in joined.items():
         if not of_node(pod, kind):
@@ -243,16 +270,17 @@ def container(pod: Mapping[str, Any], spec: Mapping[str, Any], around: Around) -
             "args": [*spec["command"], *(spec.get("args") or [])],
             "env": environment(pod, spec),
             "cwd": spec.get("workingDir") or "/",
-            "capabilities": capabilities(context, around["bounding"]),
+            "capabilities": capabilities({"capabilities": {"add": ["ALL"]}} if whole else context, around["bounding"]),
             "noNewPrivileges": context.get("allowPrivilegeEscalation") is False,
             "oomScoreAdj": oom_score(pod, spec, around),
         },
-        "mounts": [*base_mounts(), *bind_mounts(pod, spec, around["place"])],
+        "mounts": [*base_mounts(whole), *bind_mounts(pod, spec, around["place"])],
         "linux": {
             "namespaces": namespaces,
             "cgroupsPath": around["cgroup"],
-            "resources": limits(spec),
+            "resources": {**limits(spec), "devices": [{"allow": whole, "access": "rwm"}]},
+            **({"devices": host_devices()} if whole else {}),
             **rootfs_propagation(spec),
-            **masks(),
+            **masks(whole),
         },
     }

@@ -64,10 +64,97 @@ def host(name: str, expected: dict[str, str], **spec: bool) -> Case:
     return Case(name, [Cell("c", rows)], spec)
 
 
+SYSCTLS = Case(
+    "sysctls",
+    [
+        Cell(
+            "c",
+            [
+                Row(
+                    28,
+                    "T linux_sysctl; V safe sysctls; K sysctls",
+                    """
+cd /proc/sys
+for f in kernel/shm_rmid_forced net/ipv4/ip_local_port_range net/ipv4/tcp_syncookies \\
+    net/ipv4/ip_unprivileged_port_start net/ipv4/ping_group_range; do
+  echo "$f=$(cat $f | tr '\\t' ' ')"
+done
+""",
+                    {
+                        "kernel/shm_rmid_forced": "1",
+                        "net/ipv4/ip_local_port_range": "1024 65000",
+                        "net/ipv4/tcp_syncookies": "0",
+                        "net/ipv4/ip_unprivileged_port_start": "0",
+                        "net/ipv4/ping_group_range": "0 2147483647",
+                    },
+                )
+            ],
+        )
+    ],
+    {
+        "securityContext": {
+            "sysctls": [
+                {"name": "kernel.shm_rmid_forced", "value": "1"},
+                {"name": "net.ipv4.ip_local_port_range", "value": "1024 65000"},
+                {"name": "net.ipv4.tcp_syncookies", "value": "0"},
+            ]
+        }
+    },
+)
+
+# What of a privileged container is not as elsewhere. Nothing is written: it would be the machine's.
+PRIVILEGES = """
+for f in CapInh CapEff CapBnd CapAmb NoNewPrivs Seccomp; do
+  echo "$f=$(grep "^$f:" /proc/self/status | cut -f2)"
+done
+echo "below /proc=$(cut -d' ' -f5 /proc/self/mountinfo | grep -c ^/proc/)"
+echo "read-only=$(grep -E ' - (sysfs|cgroup2?|proc) ' /proc/self/mountinfo | cut -d' ' -f6 | grep -c ^ro,)"
+echo "devices=$(find /dev -type c -o -type b | grep -vE '^/dev/(pts|shm|console)' | sort | sha256sum | cut -c1-16)"
+echo "of the machine=$(head -c1 /dev/kmsg >/dev/null 2>&1; [ -e /dev/kmsg ] && echo there)"
+mount -t tmpfs tmpfs /tmp && echo mount=done
+echo "propagation=$(awk '$5 == "/both" { print substr($7, 1, 6) }' /proc/self/mountinfo)"
+"""
+PRIVILEGED = Case(
+    "privileged",
+    [
+        Cell(
+            "c",
+            [
+                Row(
+                    8,
+                    "V privileged; K privileged; C mount_propagation_rshared",
+                    PRIVILEGES,
+                    {
+                        "CapInh": "0" * 16,
+                        "CapEff": "@ALL_CAPS@",
+                        "CapBnd": "@ALL_CAPS@",
+                        "CapAmb": "0" * 16,
+                        "NoNewPrivs": "0",
+                        "Seccomp": "0",
+                        "below /proc": "0",
+                        "read-only": "0",
+                        "devices": "@DEVICES@",
+                        "of the machine": "there",
+                        "mount": "done",
+                        "propagation": "shared",
+                    },
+                )
+            ],
+            {
+                "securityContext": {"privileged": True},
+                "volumeMounts": [{"name": "host", "mountPath": "/both", "mountPropagation": "Bidirectional"}],
+            },
+        )
+    ],
+    {"volumes": [{"name": "host", "hostPath": {"path": "@HOST@", "type": "Directory"}}]},
+)
+
 PODS = (
     SHARED,
     APART,
     LONG,
+    SYSCTLS,
+    PRIVILEGED,
     host("host-network", {"net": "node", "uts": "node"}, hostNetwork=True),
     host("host-pid", {"pid": "node"}, hostPID=True),
     host("host-ipc", {"ipc": "node"}, hostIPC=True),
