@@ -67,6 +67,16 @@ def hostname_as_fqdn(lab: Lab) -> None:
     assert inside(lab, "hostname-as-fqdn", "hostname") == "two.peers.gaps.svc.cluster.local\n"
 
 
+def fs_group(lab: Lab) -> None:
+    script = "id -G; stat -c '%g %A' /data; touch /data/new; stat -c '%u:%g' /data/new"
+    assert inside(lab, "fs-group", script).splitlines() == ["0 2000", "2000 drwxrwsrwx", "1000:2000"]
+
+
+def sub_path_expr(lab: Lab) -> None:
+    script = "touch /own/file; ls /all /all/sub-path-expr"
+    assert inside(lab, "sub-path-expr", script).split() == ["/all:", "sub-path-expr", "/all/sub-path-expr:", "file"]
+
+
 def seccomp_profile(lab: Lab) -> None:
     script = "grep ^Seccomp: /proc/self/status; unshare -U true 2>/dev/null && echo done || echo refused"
     assert inside(lab, "seccomp-profile", script, "c").split() == ["Seccomp:", "2", "refused"]
@@ -136,6 +146,7 @@ CHECKS = {
     "active-deadline": active_deadline,
     "dns-policy": dns_policy,
     "env-from-prefix": env_from_prefix,
+    "fs-group": fs_group,
     "hooks": hooks,
     "hostname-as-fqdn": hostname_as_fqdn,
     "mount-propagation": mount_propagation,
@@ -144,6 +155,7 @@ CHECKS = {
     "seccomp-profile": seccomp_profile,
     "service-links": service_links,
     "startup-probe": startup_probe,
+    "sub-path-expr": sub_path_expr,
     "subdomain": subdomain,
     "termination-message": termination_message,
     "tty": tty,

@@ -23,6 +23,11 @@ for p in /plain /ro /noexec /noexec-ro /slave; do
   echo "$p=$(awk -v p=$p '$5 == p { print $6 " " substr($7, 1, 6) }' /proc/self/mountinfo | sed 's/,relatime//')"
 done
 """
+RECURSIVE = """
+touch /rro/z 2>&1 | sed 's/.*: /top=/'
+touch /rro/below/z 2>&1 | sed 's/.*: /below=/'
+echo "sub path=$(cat /sub)"
+"""
 LINKS = """
 for p in /inside/deep /nowhere /up/above; do
   grep -q " $p " /proc/self/mountinfo && echo "$p=mounted" || echo "$p=no"
@@ -141,10 +146,10 @@ FILES = Case(
                         "/plain": "rw -",
                         "/ro": "ro -",
                         "/noexec": "rw,nosuid,nodev,noexec -",
-                        # To make a bind read-only its flags are set anew (mount(2)), for better or worse.
-                        "/noexec-ro": "ro -",
+                        "/noexec-ro": "ro,nosuid,nodev,noexec -",
                         "/slave": "rw master",
                     },
+                    {"/noexec-ro": "runc 1.1.5 drops the other flags of what it makes read-only"},
                 )
             ],
             {
@@ -154,6 +159,23 @@ FILES = Case(
                     mount("flags", "/noexec"),
                     mount("flags", "/noexec-ro", readOnly=True),
                     mount("host", "/slave", mountPropagation="HostToContainer"),
+                ]
+            },
+        ),
+        Cell(
+            "recursive",
+            [
+                Row(
+                    12,
+                    "R mounts_recursive; V recursive readonly",
+                    RECURSIVE,
+                    {"top": "Read-only file system", "below": "Read-only file system", "sub path": "of the host"},
+                )
+            ],
+            {
+                "volumeMounts": [
+                    mount("host", "/rro", readOnly=True, recursiveReadOnly="Enabled"),
+                    mount("top", "/sub", subPath="one-file", readOnly=True),
                 ]
             },
         ),
@@ -188,6 +210,7 @@ FILES = Case(
             *({"name": name, "emptyDir": {}} for name in ("a", "b", "c", "rw", "data")),
             {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
             {"name": "host", "hostPath": {"path": "@HOST@/mounts"}},
+            {"name": "top", "hostPath": {"path": "@HOST@"}},
             {"name": "flags", "hostPath": {"path": "@HOST@/flags"}},
             {"name": "file", "hostPath": {"path": "@HOST@/one-file", "type": "File"}},
             {"name": "links", "hostPath": {"path": "@HOST@/links", "type": "Directory"}},

@@ -254,6 +254,8 @@ def container(pod: Mapping[str, Any], spec: Mapping[str, Any], around: Around) -
     of_pod = _context(pod)
     context = {**of_pod, **_context(spec)}
     whole = bool(context.get("privileged"))
+    groups = list(of_pod.get("supplementalGroups") or [])
+    groups += [of_pod["fsGroup"]] if "fsGroup" in of_pod else []
     joined = {"network": "net", "ipc": "ipc", "uts": "uts"}
     if pod["spec"].get("shareProcessNamespace"):
         joined["pid"] = "pid"
@@ -266,7 +268,7 @@ def container(pod: Mapping[str, Any], spec: Mapping[str, Any], around: Around) -
         "ociVersion": "1.0.2",
         "root": {"path": around["root"], "readonly": bool(context.get("readOnlyRootFilesystem"))},
         "process": {
-            "user": user(context, list(of_pod.get("supplementalGroups") or []), around["accounts"]),
+            "user": user(context, groups, around["accounts"]),
             "args": [*spec["command"], *(spec.get("args") or [])],
             "env": environment(pod, spec),
             "cwd": spec.get("workingDir") or "/",

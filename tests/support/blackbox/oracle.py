@@ -120,6 +120,10 @@ class Pod:
         made = self._outside(self.place) / "volumes" / volume["name"]
         made.mkdir()
         made.chmod(0o777)
+        group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
+        if group is not None:
+            os.chown(made, -1, group)
+            made.chmod(0o2777)
         memory = volume.get("emptyDir") or {}
         if memory.get("medium") == "Memory":
             size = oci.octets(memory.get("sizeLimit") or oci.octets(MEMORY))

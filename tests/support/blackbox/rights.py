@@ -121,6 +121,11 @@ RIGHTS_POD = Case(
     },
 )
 
+VOLUME = """
+echo "volume=$(stat -c '%A %u:%g' /data)"
+touch /data/file; echo "file=$(stat -c %u:%g /data/file)"
+case " $(id -G) " in *" 5000 "*) echo member=yes;; *) echo member=no;; esac
+"""
 GROUPS_SOURCE = 'C additional_gids; R "--additional-gids"; V SupplementalGroups'
 GROUPS = Case(
     "groups",
@@ -134,7 +139,7 @@ GROUPS = Case(
                     IDENTITY,
                     {
                         "user": "1000:100",
-                        "groups": "100 3000 4000 65534 ",
+                        "groups": "100 3000 4000 5000 65534 ",
                         "HOME": "/",
                         "effective": NONE,
                         "bounding": DEFAULT,
@@ -145,9 +150,27 @@ GROUPS = Case(
                 )
             ],
         ),
-        as_user("of-container", "1001:200", "200 3000 4000 65534 ", runAsUser=1001, runAsGroup=200),
+        Cell(
+            "volume",
+            [
+                Row(
+                    59,
+                    "K emptyDir modes with fsGroup",
+                    VOLUME,
+                    {"volume": "drwxrwsrwx 0:5000", "file": "1000:5000", "member": "yes"},
+                )
+            ],
+            {"volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+        ),
+        as_user("of-container", "1001:200", "200 3000 4000 5000 65534 ", runAsUser=1001, runAsGroup=200),
     ],
     {
-        "securityContext": {"runAsUser": 1000, "runAsGroup": 100, "supplementalGroups": [3000, 4000, 65534]},
+        "securityContext": {
+            "runAsUser": 1000,
+            "runAsGroup": 100,
+            "supplementalGroups": [3000, 4000, 65534],
+            "fsGroup": 5000,
+        },
+        "volumes": [{"name": "data", "emptyDir": {}}],
     },
 )
