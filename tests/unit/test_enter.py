@@ -192,6 +192,17 @@ def test_a_command_that_is_nowhere(tmp_path: pathlib.Path) -> None:
         enter.execute(["podlab-no-such-command"], {"PATH": str(tmp_path)}, NOTHING)
 
 
+@pytest.mark.parametrize("path", ["", ".", "bin", ":"])
+def test_a_path_that_leads_nowhere_but_here(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """Nothing of where the process happens to be is run."""
+    (tmp_path / "bin").mkdir()
+    for place in (tmp_path, tmp_path / "bin"):
+        (place / "tool").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="executable file not found"):
+        enter.execute(["tool"], {"PATH": path}, NOTHING)
+
+
 def test_a_command_that_may_not_be_run(tmp_path: pathlib.Path) -> None:
     (tmp_path / "tool").write_text("x")
     with pytest.raises(PermissionError):

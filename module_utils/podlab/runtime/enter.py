@@ -273,10 +273,10 @@ def execute(argv: list[str], env: Mapping[str, str], wanted: Privileges) -> NoRe
     if "/" in argv[0]:
         os.execve(argv[0], argv, dict(env))
     refused = None
-    for directory in (env.get("PATH") or DEFAULT_PATH).split(":"):
-        path = f"{directory or '.'}/{argv[0]}"
+    # Not from where we are: an empty PATH finds nothing, a relative one neither, as with runc.
+    for directory in filter(os.path.isabs, env.get("PATH", DEFAULT_PATH).split(":")):
         try:
-            os.execve(path, argv, dict(env))
+            os.execve(f"{directory}/{argv[0]}", argv, dict(env))
         except PermissionError as error:
             refused = error
         except (FileNotFoundError, NotADirectoryError):

@@ -34,6 +34,12 @@ for p in /inside/deep /nowhere /up/above; do
 done
 echo "host=$(ls /links | tr '\\n' ' ')"
 """
+PLACES = """
+for p in /dev/shm /dev/mqueue /tmp /etc/resolv.conf /data /data/log /run/x; do
+  echo "$p=$(grep -c " $p " /proc/self/mountinfo) $(stat -c '%A %u:%g' $p)"
+done
+echo "resolver=$(cat /etc/resolv.conf)"
+"""
 WHERE = """
 echo "cwd=$(readlink /proc/self/cwd)"
 echo "mode=$(stat -L -c '%a %u:%g' /proc/self/cwd)"
@@ -179,6 +185,37 @@ FILES = Case(
                 ]
             },
         ),
+        Cell(
+            "places",
+            [
+                Row(
+                    11,
+                    "K emptyDir modes; K /etc/hosts; C mount over what is there",
+                    PLACES,
+                    {
+                        "/dev/shm": "1 drwxrwxrwt 0:0",
+                        "/dev/mqueue": "1 drwxrwxrwx 0:0",
+                        "/tmp": "1 drwxrwxrwx 0:0",
+                        "/etc/resolv.conf": "1 -rw-r--r-- 0:0",
+                        "/data": "1 drwxrwxrwx 0:0",
+                        "/data/log": "1 -rw-rw-rw- 0:0",
+                        "/run/x": "1 drwxrwxrwx 0:0",
+                        "resolver": "of the host",
+                    },
+                )
+            ],
+            {
+                "terminationMessagePath": "/data/log",
+                "volumeMounts": [
+                    mount("memory", "/dev/shm"),
+                    mount("a", "/dev/mqueue"),
+                    mount("b", "/tmp"),
+                    mount("file", "/etc/resolv.conf", readOnly=True),
+                    mount("data", "/data"),
+                    mount("c", "/run/x/"),
+                ],
+            },
+        ),
         where("lacking", "/new/place", "755 0:0"),
         where("lacking-user", "/new/place", "755 0:0", securityContext={"runAsUser": 1000}),
         where("private", "/private", "700 0:0", **PRIVATE),
@@ -196,6 +233,10 @@ FILES = Case(
             volumeMounts=[mount("tools", "/tools")],
         ),
         refused("cwd-descriptor", 38, "CVE-2024-21626", workingDir="/proc/self/fd/9", command=["true"]),
+        refused("empty-path", 40, "R exec", command=["true"], env=[{"name": "PATH", "value": ""}]),
+        refused(
+            "relative-path", 40, "R exec", command=["true"], env=[{"name": "PATH", "value": "."}], workingDir="/bin"
+        ),
         values("twice", [("A", "first"), ("A", "last"), ("HOME", "")], {"A": "last", "HOME": "/root"}),
         values(
             "lines",

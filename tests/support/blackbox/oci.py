@@ -146,7 +146,7 @@ def bind_mounts(pod: Mapping[str, Any], container: Mapping[str, Any], place: str
         access = "rro" if each.get("recursiveReadOnly") == "Enabled" else access
         source = sources[each["name"]] + (f"/{each['subPath']}" if each.get("subPath") else "")
         propagation = PROPAGATION[each.get("mountPropagation") or "None"]
-        made.append(_mount(each["mountPath"], "bind", source, "rbind", propagation, access))
+        made.append(_mount(each["mountPath"].rstrip("/"), "bind", source, "rbind", propagation, access))
     taken = {each["destination"] for each in made}
     context = container.get("securityContext") or {}
     root = "ro" if context.get("readOnlyRootFilesystem") else "rw"
@@ -165,6 +165,14 @@ def bind_mounts(pod: Mapping[str, Any], container: Mapping[str, Any], place: str
         _mount(target, "bind", source, "rbind", "rprivate", mode) for target, source, mode in own if target not in taken
     ]
     return sorted(made, key=lambda each: each["destination"].rstrip("/").count("/"))
+
+
+def all_mounts(base: list[dict[str, Any]], bound: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A volume takes the place of what containerd has there; one at /dev that of everything below, too."""
+    taken = {each["destination"] for each in bound}
+    below = "/dev/" if "/dev" in taken else "//"
+    kept = [each for each in base if each["destination"] not in taken and not each["destination"].startswith(below)]
+    return [*kept, *bound]
 
 
 def rootfs_propagation(container: Mapping[str, Any]) -> dict[str, str]:
@@ -276,7 +284,7 @@ def container(pod: Mapping[str, Any], spec: Mapping[str, Any], around: Around) -
             "noNewPrivileges": context.get("allowPrivilegeEscalation") is False,
             "oomScoreAdj": oom_score(pod, spec, around),
         },
-        "mounts": [*base_mounts(whole), *bind_mounts(pod, spec, around["place"])],
+        "mounts": all_mounts(base_mounts(whole), bind_mounts(pod, spec, around["place"])),
         "linux": {
             "namespaces": namespaces,
             "cgroupsPath": around["cgroup"],

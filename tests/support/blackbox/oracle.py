@@ -127,7 +127,7 @@ class Pod:
         memory = volume.get("emptyDir") or {}
         if memory.get("medium") == "Memory":
             size = oci.octets(memory.get("sizeLimit") or oci.octets(MEMORY))
-            self._tmpfs(f"volumes/{volume['name']}", f"mode=777,size={size}", "rw")
+            self._tmpfs(f"volumes/{volume['name']}", f"mode=1777,size={size}", "rw")
 
     def _root(self, name: str, files: Mapping[str, str] | None = None) -> str:
         """An overlay of the image's layers, as a snapshotter prepares it; or a directory of these files alone."""

@@ -102,6 +102,19 @@ echo "every controller=$(grep -v :name= /proc/self/cgroup | cut -d: -f3 | hide |
 echo "systemd=$(grep :name=systemd: /proc/self/cgroup | cut -d: -f3 | hide)"
 """
 
+# What else proc(5) tells of a process, of its network and of what sysctls say without being asked.
+FACTS = """
+for f in TracerPid SigPnd; do
+  echo "$f=$(grep "^$f:" /proc/1/status | cut -f2)"
+done
+echo "owner=$(stat -c %u:%g /proc/1/status)"
+echo "scheduler=$(awk '{ print $41, $40, $18 }' /proc/1/stat)"
+echo "loopback=$(ip -o link show lo | sed 's/.*<//; s/>.*//')"
+echo "its address=$(ip -o -4 addr show lo | awk '{ print $4 }')"
+cd /proc/sys
+for f in net/ipv4/ping_group_range net/ipv4/ip_unprivileged_port_start; do echo "$f=$(cat $f | tr '\\t' ' ')"; done
+"""
+
 # Limits are the daemon's: nothing in a manifest sets them, so who starts what comes first.
 STATE = """
 set -- $(sed 's/.*) //' /proc/1/stat)
@@ -225,6 +238,21 @@ HERE = (
         "R umask, personality; T misc_props, process_oom_score_adj",
         STATE,
         {"session": "1", "terminal": "0", "nice": "0", "oom_score_adj": "1000", "personality": "00000000", "keys": "0"},
+    ),
+    Row(
+        51,
+        "T misc_props; R personality",
+        FACTS,
+        {
+            "TracerPid": "0",
+            "SigPnd": NONE,
+            "owner": "0:0",
+            "scheduler": "0 0 20",
+            "loopback": "LOOPBACK,UP,LOWER_UP",
+            "its address": "127.0.0.1/8",
+            "net/ipv4/ping_group_range": "0 2147483647",
+            "net/ipv4/ip_unprivileged_port_start": "0",
+        },
     ),
     Row(
         38,
