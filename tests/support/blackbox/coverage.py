@@ -30,7 +30,7 @@ LINES: dict[int, Line] = {
     9: Line("hostname, and its cut at 63 characters", (f"{U}test_pod_namespaces.py::test_1_8_hostname",)),
     10: Line("mounts, their order and options", (f"{L}test_inside.py::test_hosts_file_byte_for_byte",)),
     11: Line("read-only and other options of mounts, enforced"),
-    12: Line("readOnly leaves mounts below writable", note="recursiveReadOnly: see the field's own tests"),
+    12: Line("readOnly leaves mounts below writable, recursiveReadOnly does not", note="the former in a row of 11"),
     13: Line(
         "links in the way of a mount lead nowhere",
         (f"{K}test_security_start.py::test_row_11_links_of_an_image",),
@@ -93,7 +93,9 @@ LINES: dict[int, Line] = {
     34: Line("/sys/fs/cgroup inside: read-only, nothing of others"),
     35: Line("the cgroup of the first process and of exec are one"),
     36: Line(
-        "a cgroup that is not empty or is frozen", note="podlab has no pause command; its cgroups are new each time"
+        "a cgroup that is not empty or is frozen",
+        (f"{K}test_doors.py::test_a_paused_container_is_not_entered",),
+        "a container's cgroup is new each time",
     ),
     37: Line(
         "nothing is left after a deletion",
@@ -109,7 +111,14 @@ LINES: dict[int, Line] = {
     41: Line("exec has the container's user, environment, directory", note="the cells that are executed"),
     42: Line("working directories: made, another's, bad ones"),
     43: Line("environment: HOME, the last of a name, newlines"),
-    44: Line("terminals", (f"{K}test_exec.py::test_it_is_the_containers",), "asked through a terminal of the test's"),
+    44: Line(
+        "terminals",
+        (
+            f"{K}test_attach.py::test_it_is_its_console_and_its_controlling_terminal",
+            f"{K}test_exec.py::test_it_is_the_containers",
+        ),
+        "asked through a terminal of the test's",
+    ),
     45: Line("a command without its x bit", note="rootfs `.`: a manifest does not say where the root is"),
     46: Line(
         "states; ending and deleting twice is no error",
@@ -152,6 +161,7 @@ LINES: dict[int, Line] = {
         (
             f"{L}test_inside.py::test_resolver_file_byte_for_byte",
             f"{L}test_inside.py::test_hosts_file_with_subdomain_and_aliases",
+            f"{K}test_host_port.py::test_k_host_ip",
         ),
         "the kubelet's files",
     ),
@@ -189,8 +199,13 @@ LINES: dict[int, Line] = {
     ),
     59: Line(
         "expansion, downward API, modes of volumes",
-        (f"{K}test_container_env.py::test_row", f"{L}test_inside.py::test_references_are_expanded_as_kubelet_does"),
-        "emptyDir in the row of 11; the rest is the kubelet's",
+        (
+            f"{K}test_container_env.py::test_row",
+            f"{K}test_volumes.py::test_the_layout_is_the_kubelets",
+            f"{K}test_volumes.py::test_links_are_given_and_not_followed",
+            f"{L}test_inside.py::test_references_are_expanded_as_kubelet_does",
+        ),
+        "emptyDir in a row of 11 and here; the rest is the kubelet's",
     ),
     60: Line(
         "Jobs",
