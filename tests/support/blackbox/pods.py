@@ -110,7 +110,6 @@ done
 echo "below /proc=$(cut -d' ' -f5 /proc/self/mountinfo | grep -c ^/proc/)"
 echo "read-only=$(grep -E ' - (sysfs|cgroup2?|proc) ' /proc/self/mountinfo | cut -d' ' -f6 | grep -c ^ro,)"
 echo "devices=$(find /dev -type c -o -type b | grep -vE '^/dev/(pts|shm|console)' | sort | sha256sum | cut -c1-16)"
-echo "of the machine=$(head -c1 /dev/kmsg >/dev/null 2>&1; [ -e /dev/kmsg ] && echo there)"
 mount -t tmpfs tmpfs /tmp && echo mount=done
 echo "propagation=$(awk '$5 == "/both" { print substr($7, 1, 6) }' /proc/self/mountinfo)"
 """
@@ -134,7 +133,6 @@ PRIVILEGED = Case(
                         "below /proc": "0",
                         "read-only": "0",
                         "devices": "@DEVICES@",
-                        "of the machine": "there",
                         "mount": "done",
                         "propagation": "shared",
                     },
