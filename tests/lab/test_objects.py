@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pathlib
 import re
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from support.lab import Lab, container_of, ip_of, name_of, node_of, running, uid_of
+from support.waiting import until
 
 pytestmark = pytest.mark.lab
 
@@ -140,3 +142,70 @@ def test_unknown_pod_is_an_error(lab: Lab) -> None:
     done = lab.invoke("get", "pod", "nobody", check=False)
     assert done.returncode == 1
     assert 'pods "nobody" not found' in done.stderr
+
+
+CONFIG = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {level: @level@}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: login}
+stringData: {pin: @pin@}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: configured, labels: {level: @level@}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: c
+      image: busybox
+      imagePullPolicy: IfNotPresent
+      command: [sleep, "10000"]
+      envFrom: [{secretRef: {name: login}}]
+      volumeMounts: [{name: all, mountPath: /all}]
+  volumes:
+    - name: all
+      projected:
+        sources:
+          - configMap: {name: settings}
+          - secret: {name: login}
+          - downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}
+"""
+
+
+def test_config_maps_and_secrets(lab: Lab, tmp_path: pathlib.Path) -> None:
+    """What changes reaches the volumes of a running pod; nothing that is printed tells the value of a Secret."""
+    file = tmp_path / "config.yaml"
+
+    def apply(level: str, pin: str, *words: str) -> str:
+        file.write_text(CONFIG.replace("@level@", level).replace("@pin@", pin), encoding="utf-8")
+        return str(lab.invoke("apply", "-f", str(file), *words).stdout)
+
+    def files() -> str:
+        return lab.exec("configured", "sh", "-c", "cat /all/level /all/pin /all/labels")
+
+    said = apply("low", "first-pin")
+    assert "configmap/settings created\nsecret/login created\npod/configured created" in said
+    assert files() == 'lowfirst-pinlevel="low"'
+    before = uid_of(lab.pod("configured")), lab.pod("configured")["supervisor"]
+
+    told = [apply("high", "second-pin", "--check", "--diff"), apply("high", "second-pin", "--diff")]
+    until(lambda: files() == 'highsecond-pinlevel="high"', "the volume does not follow")
+    assert (uid_of(lab.pod("configured")), lab.pod("configured")["supervisor"]) == before
+    assert lab.exec("configured", "sh", "-c", "echo $pin") == "first-pin\n"
+    encoded = [base64.b64encode(pin).decode() for pin in (b"first-pin", b"second-pin")]
+    for text in told:
+        assert "+++ after: pod default/configured" in text and '"Secret/login": "*** (after)"' in text
+        assert not [word for word in ("first-pin", "second-pin", *encoded) if word in text]
+    assert "nothing to do" in apply("high", "second-pin")
+
+    shown = lab.invoke("get", "cm,secrets", "--no-headers").stdout
+    assert re.search(r"^configmap/settings +1 ", shown, re.M) and re.search(r"^secret/login +Opaque +1 ", shown, re.M)
+    (secret,) = lab.get_json("secrets", "login")
+    assert (secret["data"], secret["type"]) == ({"pin": encoded[1]}, "Opaque")
+    lab.invoke("delete", "-f", str(file))
+    assert "login" not in lab.invoke("get", "cm,secrets", "-A").stdout

@@ -7,14 +7,10 @@ links that stay inside are followed, one that leads out, or is being swapped mea
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 
 from ..linux.syscalls import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, openat2
-
-# The kernel says EAGAIN when a rename came in between.
-_TRIES = 16
 
 
 def open_beneath(volume: int, path: str) -> int:
@@ -33,16 +29,7 @@ def open_beneath(volume: int, path: str) -> int:
 
 
 def _open(volume: int, parts: list[str], flags: int = 0) -> int:
-    for _ in range(_TRIES - 1):
-        try:
-            return openat2(volume, "/".join(parts) or ".", os.O_PATH | flags, resolve=_RESOLVE)
-        except OSError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-    return openat2(volume, "/".join(parts) or ".", os.O_PATH | flags, resolve=_RESOLVE)
-
-
-_RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
+    return openat2(volume, "/".join(parts) or ".", os.O_PATH | flags, resolve=RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS)
 
 
 def _make(volume: int, parts: list[str], mode: int) -> None:
