@@ -12,7 +12,7 @@ import pytest
 
 from podlab.kube import portmap
 from podlab.linux import netns
-from podlab.runtime import hostport, paths, sandbox
+from podlab.runtime import hostport, narrate, paths, sandbox
 from support import runtime
 from support.own_machine import sh
 
@@ -290,6 +290,28 @@ class TestRules:
         assert len([line for line in rules(lab) if "--dports 7073" in line]) == 1
         made.delete(0)
         assert rules(lab) == before
+
+    def test_the_commands_that_are_told_do_the_same(self, lab: runtime.Lab, pod: runtime.Pod) -> None:
+        identity, veth = sandbox.sandbox_id(pod.uid, 0), sandbox.veth_name(sandbox.sandbox_id(pod.uid, 0))
+        told = [step.argv for step in narrate.pod_steps(pod.config, "missing") if step.kind == "hostport.open"]
+        own = hostport.rules(pod.config, identity, "192.0.2.1")
+        text = portmap.open_text("", hostport.chain(identity), own, veth)
+        saved = []
+        for place in ("podlab-told", "podlab-done"):
+            netns.create(place)
+            try:
+                inside = ("ip", "netns", "exec", place)
+                if place == "podlab-told":
+                    for argv in told:
+                        sh(*inside, *(word.replace("$POD_IP", "192.0.2.1") for word in argv))
+                else:
+                    restore = [*inside, "iptables-restore", "--noflush"]
+                    subprocess.run(restore, input=text, text=True, check=True, timeout=60)
+                lines = sh(*inside, "iptables-save").splitlines()
+                saved.append(sorted(line.partition(" [")[0] for line in lines if line[:1] in ":-"))
+            finally:
+                netns.delete(place)
+        assert saved[0] == saved[1] and len(saved[0]) > 15
 
     def test_what_iptables_refuses_is_said(self, lab: runtime.Lab, neighbour: runtime.Pod) -> None:
         planned = lab.pod(server(TCP))

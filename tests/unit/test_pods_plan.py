@@ -358,3 +358,31 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
 def test_a_cluster_that_is_none_is_one_message() -> None:
     with pytest.raises(PodlabError, match="cluster: is no cluster as Cluster.to_dict makes it: 'nodes' is missing"):
         request(cluster={})
+
+
+def commands(**spec: Any) -> list[str]:
+    """What is told of a pod's start, as it is typed."""
+    planned = pod("web", **spec)
+    images = {"busybox": {"id": "sha256:1", "layers": ["/l/one"], "config": {}}}
+    return [step.typed() for step in narrate.pod_steps(request(planned, images=images)._config(planned), "missing")]
+
+
+def test_what_is_the_nodes_is_neither_unshared_nor_joined() -> None:
+    told = commands(hostNetwork=True, hostPID=True, hostIPC=True)
+    assert [line for line in told if line.startswith("unshare")] == ["unshare --mount --fork /pause"]
+    assert [line for line in told if line.startswith("ip ") or " sysctl " in line] == []
+    assert any(line.startswith("mount --rbind /dev/shm ") for line in told)
+    assert told[-1].startswith("nsenter --target '$PAUSE' unshare --mount --fork ")
+
+
+def test_a_user_namespace_comes_first_and_what_it_sees_is_mapped() -> None:
+    told = commands(hostUsers=False)
+    assert [line for line in told if line.startswith("unshare")] == [
+        "unshare --user --net --ipc --uts --pid --mount --fork /pause"
+    ]
+    maps = [line for line in told if "_map" in line]
+    assert maps == [f"sh -c 'echo 0 $ID_BASE 65536 > /proc/$PAUSE/{kind}_map'" for kind in ("uid", "gid")]
+    idmap = "X-mount.idmap=/proc/$PAUSE/ns/user"
+    assert f"mount --bind -o '{idmap}' /l/one /l/one" in told
+    assert any(line.startswith("mount --rbind") and idmap in line and "/etc/hosts" in line for line in told)
+    assert told[-1].startswith("nsenter --target '$PAUSE' --user --ipc --uts --net unshare --mount --pid --fork ")
