@@ -227,6 +227,20 @@ def test_row_24_overlay_options(both: Both, tmp_path: pathlib.Path) -> None:
     both.check(verdict)
 
 
+def test_row_26_links_in_volumes(both: Both, tmp_path: pathlib.Path, victim: pathlib.Path) -> None:
+    """CVE-2017-1002101: what a container has put into a volume leads the next one's mounts nowhere."""
+    for name in ("volume", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "volume/link").symlink_to(victim)
+    spec = Spec(["true"], mounts=[(str(tmp_path / "volume"), "/v"), (str(tmp_path / "other"), "/v/link/new")])
+
+    def verdict(which: attacks.Runtime) -> str:
+        which.outputs([spec])
+        return harm(victim)
+
+    both.check(verdict)
+
+
 MESSAGES = {
     "a link": "rm -f $log; ln -s {victim}/hosts $log",
     "a FIFO": "rm -f $log; mkfifo $log",

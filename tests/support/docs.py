@@ -193,6 +193,13 @@ def service_rows() -> str:
 # -- black-box tests --------------------------------------------------------------------------------------------------
 
 
+def security_rows() -> str:
+    """What podlab does about each class of escapes."""
+    from support.security_rows import rows
+
+    return "\n" + table(("row", "class", "what podlab does", "tests"), rows()) + "\n"
+
+
 def black_box_rows() -> str:
     """What each row asks and what answers it."""
     from support.blackbox import coverage
@@ -254,6 +261,7 @@ RENDERED = {
     DOCS / "commands.md": {"commands": commands},
     DOCS / "modules.md": {"modules": modules},
     DOCS / "service-behaviour.md": {"rows": service_rows},
+    DOCS / "security.md": {"rows": security_rows},
     DOCS / "black-box.md": {
         "figures": black_box_figures,
         "differences": black_box_differences,
