@@ -68,6 +68,12 @@ def test_row_20_mounts_of_the_machine(lab: runtime.Lab, beside: naive.Naive, vic
     try:
         found = {key: pod.sh(f"ls /{key}/below").strip() for key in modes}
         assert found == {"n": "", "h": "seen", "b": "seen"}
+        reached = {}
+        for key in modes:
+            pod.sh(f"mkdir /{key}/of-{key}; mount -t tmpfs tmpfs /{key}/of-{key}")
+            reached[key] = f"/of-{key} " in lab.in_node("cat", "/proc/self/mountinfo")
+        assert reached == {"n": False, "h": False, "b": True}
+        lab.in_node("umount", f"{victim}/of-b")
     finally:
         lab.in_node("umount", f"{victim}/below")
         pod.delete(0)
@@ -240,6 +246,24 @@ def test_row_34_the_address_of_another_pod(lab: runtime.Lab) -> None:
     assert lab.in_node(sys.executable, "-c", ask) == f"{right.config['name']}\n"
     for pod in (right, thief):
         pod.delete(0)
+
+
+def test_row_36_output_without_end(lab: runtime.Lab) -> None:
+    """32 MiB without an end of line: its supervisor grows by no more than the pieces that it writes, and lives on."""
+    script = "dd if=/dev/zero bs=1M count=32 2>/dev/null | tr '\\0' x; echo; echo end"
+    pod = lab.run_pod({"command": ["sh", "-c", script]}, {"command": SLEEP}, restartPolicy="Never")
+
+    def memory() -> int:
+        text = pathlib.Path(f"/proc/{pod.supervisor()}/status").read_text()
+        return int(text.partition("VmRSS:")[2].split()[0])
+
+    before = memory()
+    assert pod.ended()["exitCode"] == 0
+    assert memory() - before < 4096
+    written = sum(file.stat().st_size for file in (pod.logs / "c0").iterdir())
+    assert written > 32 << 20 or len(list((pod.logs / "c0").iterdir())) > 1
+    assert "running" in pod.container("c1")["state"]
+    pod.delete(0)
 
 
 @pytest.fixture

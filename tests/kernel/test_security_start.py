@@ -13,6 +13,8 @@ import pytest
 import podlab
 from podlab.linux import syscalls
 from podlab.linux.mountinfo import mounts
+from podlab.runtime import rootmounts
+from podlab.runtime.rootmounts import RootMount
 from support import attacks, runtime
 from support.attacks import Both, Podlab
 from support.naive import Refused, Spec
@@ -155,6 +157,44 @@ def test_row_12_swapped_mount_point(
     both.check(verdict)
 
 
+def test_row_12_what_is_mounted_is_what_is_made_read_only(tmp_path: pathlib.Path, swapped: pathlib.Path) -> None:
+    """The same race between the mount and its options: a swap must not leave a readOnly volume writable."""
+    source = tmp_path / "source"
+    source.mkdir()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = "nothing"
+        try:
+            said = mount_again_and_again(str(swapped), str(source))
+        except BaseException as error:
+            said = repr(error)
+        os.write(write, said.encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as file:
+        said = file.read().decode()
+    os.waitpid(child, 0)
+    assert said == ""
+
+
+def mount_again_and_again(root: str, source: str) -> str:
+    """In a mount namespace of its own: what was left writable."""
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    syscalls.mount(None, "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.mount("tmpfs", source, "tmpfs", 0, "size=1m")
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    os.makedirs(f"{root}/other")
+    for _ in range(500):
+        rootmounts.perform(fd, [RootMount("/dir/new", "", source, syscalls.MS_RDONLY)])
+        small = [each for each in mounts() if each.fstype == "tmpfs" and "size=1024k" in each.super_options]
+        found = [each for each in small if each.mount_point != source]
+        if len(found) != 1 or "ro" not in found[0].options:
+            return str(found)
+        syscalls.umount(found[0].mount_point, syscalls.MNT_DETACH)
+    return ""
+
+
 def test_row_13_masks_are_the_null_device(both: Both, layer: pathlib.Path) -> None:
     """CVE-2025-31133: an image's /dev/null, a link, is not what the masks are made of."""
     (layer / "dev").mkdir()
@@ -239,6 +279,35 @@ def test_row_26_links_in_volumes(both: Both, tmp_path: pathlib.Path, victim: pat
         return harm(victim)
 
     both.check(verdict)
+
+
+def test_row_26_sub_paths(lab: runtime.Lab, both: Both, tmp_path: pathlib.Path, victim: pathlib.Path) -> None:
+    """CVE-2021-25741: a sub-path that is a link out of its volume is refused, one that is swapped never leaves it."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "x").symlink_to(victim)
+    mounted = [{"name": "v", "mountPath": "/sub", "subPath": "x"}]
+    volumes = [{"name": "v", "hostPath": {"path": str(volume)}}]
+    pod = lab.run_pod(
+        {"command": ["cat", "/sub/hosts"], "volumeMounts": mounted}, restartPolicy="Never", volumes=volumes
+    )
+    assert "subPath" in pod.said
+    pod.delete(0)
+    assert harm(victim) == ""
+    assert both.naive.outputs([Spec(["cat", "/sub/hosts"], mounts=[(str(volume / "x"), "/sub")])]) == [SECRET]
+
+
+def test_row_26_swapped_sub_path(lab: runtime.Lab, victim: pathlib.Path, swapped: pathlib.Path) -> None:
+    mounted = [{"name": "v", "mountPath": "/sub", "subPath": "dir"}]
+    volumes = [{"name": "v", "hostPath": {"path": str(swapped)}}]
+    container = {"command": ["sh", "-c", "cat /sub/hosts; true"], "volumeMounts": mounted}
+    pod = lab.run_pod(*[container] * STARTS, restartPolicy="Never", volumes=volumes)
+    for number in range(STARTS):
+        pod.until(lambda pod, name=f"c{number}": pod.container(name).get("state"))
+        log = pod.logs / f"c{number}" / "0.log"
+        assert not log.exists() or "of the machine" not in log.read_text()
+    pod.delete(0)
+    assert harm(victim) == ""
 
 
 MESSAGES = {

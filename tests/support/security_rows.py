@@ -97,8 +97,11 @@ ROWS = (
     Row(
         12,
         "a mount point that is swapped meanwhile (CVE-2021-30465)",
-        "a mount goes to a descriptor that was opened inside of the root",
-        (f"{START}::test_row_12_swapped_mount_point",),
+        "a mount goes to a descriptor that was opened inside of the root, its options to the mount's own descriptor",
+        (
+            f"{START}::test_row_12_swapped_mount_point",
+            f"{START}::test_row_12_what_is_mounted_is_what_is_made_read_only",
+        ),
     ),
     Row(
         13,
@@ -196,8 +199,12 @@ ROWS = (
     Row(
         26,
         "links in volumes (CVE-2017-1002101, CVE-2025-9566)",
-        "followed inside of the container's root only",
-        (f"{START}::test_row_26_links_in_volumes",),
+        "followed inside of the container's root only, a sub-path's inside of its volume",
+        (
+            f"{START}::test_row_26_links_in_volumes",
+            f"{START}::test_row_26_sub_paths",
+            f"{START}::test_row_26_swapped_sub_path",
+        ),
     ),
     Row(
         27,
@@ -261,6 +268,7 @@ ROWS = (
         (
             f"{START}::test_row_36_memory",
             f"{START}::test_row_36_shared_memory",
+            f"{NODE}::test_row_36_output_without_end",
             "tests/kernel/test_exec.py::test_nothing_is_left_of_it",
             "tests/kernel/test_supervisor.py::test_output_without_newlines_is_split",
         ),
