@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 import podlab
 from podlab.linux import syscalls
-from podlab.linux.mountinfo import mounts
+from podlab.linux.mountinfo import MountInfo, mounts
 from podlab.runtime import rootmounts
 from podlab.runtime.rootmounts import RootMount
 from support import attacks, runtime
@@ -185,13 +186,21 @@ def mount_again_and_again(root: str, source: str) -> str:
     syscalls.mount("tmpfs", source, "tmpfs", 0, "size=1m")
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     os.makedirs(f"{root}/other")
-    for _ in range(500):
-        rootmounts.perform(fd, [RootMount("/dir/new", "", source, syscalls.MS_RDONLY)])
+
+    def made() -> list[MountInfo]:
         small = [each for each in mounts() if each.fstype == "tmpfs" and "size=1024k" in each.super_options]
-        found = [each for each in small if each.mount_point != source]
+        return [each for each in small if each.mount_point != source]
+
+    for _ in range(300):
+        rootmounts.perform(fd, [RootMount("/dir/new", "", source, syscalls.MS_RDONLY)])
+        found = made()
         if len(found) != 1 or "ro" not in found[0].options:
             return str(found)
-        syscalls.umount(found[0].mount_point, syscalls.MNT_DETACH)
+        while found:
+            # Its place is swapped, too.
+            with contextlib.suppress(OSError):
+                syscalls.umount(found[0].mount_point, syscalls.MNT_DETACH)
+            found = made()
     return ""
 
 
