@@ -22,7 +22,7 @@ from support.naive import Refused, Spec
 
 pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 SECRET = "of the machine\n"
-STARTS = 25
+STARTS = 12
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_row_12_swapped_mount_point(
             which.outputs([spec] * STARTS)
             return harm(victim)
         # One at a time: each shares its mounts with all before it.
-        for _ in range(STARTS):
+        for _ in range(2 * STARTS):
             which.outputs([spec])
             if harm(victim):
                 break
