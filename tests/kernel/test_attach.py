@@ -262,6 +262,19 @@ class TestTheDoor:
             mute.close()
         until(lambda: sockets(pod) == 1, "connections are left open")
 
+    def test_one_who_goes_before_the_answer(self, pod: runtime.Pod) -> None:
+        """What he gave is closed again: the end of his pipe comes, after some of the container's lines or none."""
+        read, write = os.pipe()
+        gone = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        gone.connect(f"{pod.directory}/{requests.NAME}")
+        with open(os.devnull, "wb") as null:
+            socket.send_fds(gone, [b"attach\0c4\0"], [write, null.fileno()])
+        gone.close()
+        os.close(write)
+        with os.fdopen(read, "rb") as file:
+            assert set(file.read().split()) <= {b"out"}
+        until(lambda: sockets(pod) == 1, "his connection is left open")
+
     def test_nobody_there(self, tmp_path: pathlib.Path) -> None:
         with pytest.raises(PodlabError, match="the pod's supervisor does not answer: No such file or directory"):
             requests.ask(str(tmp_path), ["attach"], [])

@@ -34,23 +34,22 @@ Handler = Callable[[list[str], list[int]], Answer]
 
 
 class Requests:
-    """The supervisor's side. handlers: word -> what is done with the words after it and the descriptors."""
+    """The supervisor's side. door: of listen(). handlers: word -> what is done with the words after it and the fds."""
 
-    __slots__ = ("_handlers", "_loop", "_socket")
+    __slots__ = ("_door", "_handlers", "_loop")
 
-    def __init__(
-        self, loop: Loop, directory: str, handlers: dict[str, Callable[[list[str], list[int]], Answer]]
-    ) -> None:
+    def __init__(self, loop: Loop, door: int, handlers: dict[str, Callable[[list[str], list[int]], Answer]]) -> None:
         self._loop = loop
         self._handlers = handlers
-        self._socket = _listen(directory)
-        loop.watch(self._socket.fileno(), self._accept)
+        self._door = door
+        loop.watch(door, self._accept)
 
     def _accept(self) -> None:
-        try:
-            connection, _ = self._socket.accept()
-        except OSError:
-            return  # who knocked has gone
+        with socket.socket(fileno=os.dup(self._door)) as door:
+            try:
+                connection, _ = door.accept()
+            except OSError:
+                return  # who knocked has gone
         self._loop.watch(connection.fileno(), lambda: self._serve(connection))
 
     def _serve(self, connection: socket.socket) -> None:
@@ -63,13 +62,16 @@ class Requests:
             if word not in self._handlers:
                 raise PodlabError(f"there is no request {word!r}")
             given, stay = self._handlers[word](rest, fds)
-            socket.send_fds(connection, [OK], given)
         except (OSError, PodlabError) as error:
             for fd in fds:
                 _close(fd)
             _say(connection, str(error))
             connection.close()
             return
+        try:
+            socket.send_fds(connection, [OK], given)
+        except OSError:
+            pass  # he has gone: whoever stays with the connection sees its end
         if stay:
             stay(connection)
         else:
@@ -90,8 +92,11 @@ def _say(connection: socket.socket, text: str) -> None:
         pass  # nobody listens any more
 
 
-def _listen(directory: str) -> socket.socket:
-    """The socket, by the directory's descriptor: its whole path may be longer than an address can be."""
+def listen(directory: str) -> int:
+    """The pod's socket, for its supervisor; by the directory's descriptor, since a whole path may be too long.
+
+    Done before the supervisors are forked: what it takes of memory is not theirs.
+    """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     before = os.umask(0o177)
@@ -106,7 +111,7 @@ def _listen(directory: str) -> socket.socket:
         os.close(place)
     made.listen(16)
     made.setblocking(False)
-    return made
+    return made.detach()
 
 
 def ask(directory: str, words: list[str], fds: list[int]) -> tuple[socket.socket, list[int]]:

@@ -75,13 +75,13 @@ class Supervisor:
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
-    def run(self) -> None:
-        """Live until the pod is deleted or has finished."""
+    def run(self, door: int) -> None:
+        """Live until the pod is deleted or has finished. door: where requests come in."""
         pod = self.pod
         pod.loop.on_signals({signal.SIGTERM: self._asked, signal.SIGHUP: self._renewed})
         if pod.config.get("active_deadline"):
             pod.at(pod.config["active_deadline"], self._deadline)
-        self.requests = Requests(pod.loop, pod.directory, self.handlers)
+        self.requests = Requests(pod.loop, door, self.handlers)
         self._sync()
         while not pod.ended:
             self.reporter.write()

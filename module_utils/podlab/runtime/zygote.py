@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NoReturn
 
 from ..linux import cgroup, process, syscalls
-from . import enter, entry, paths
+from . import enter, entry, paths, requests
 from .files import write_json
 from .supervisor import SUPERVISOR_OOM_SCORE, Supervisor
 
@@ -96,9 +96,14 @@ def _fork_supervisors(configs: Sequence[Mapping[str, Any]], pause: Sequence[str]
     os.close(null)
     os.chdir("/")
     os.umask(0o022)
-    for supervisor in [Supervisor(config, pause, _teller(config["uid"], theirs)) for config in configs]:
+    made = [Supervisor(config, pause, _teller(config["uid"], theirs)) for config in configs]
+    doors = [requests.listen(supervisor.pod.directory) for supervisor in made]
+    for supervisor, door in zip(made, doors):
         if os.fork() == 0:
-            _supervise(supervisor, theirs, solo)
+            for other in doors:
+                if other != door:
+                    os.close(other)
+            _supervise(supervisor, door, theirs, solo)
 
 
 def _teller(uid: str, theirs: socket.socket) -> Callable[[str], None]:
@@ -113,8 +118,8 @@ def _teller(uid: str, theirs: socket.socket) -> Callable[[str], None]:
     return tell
 
 
-def _supervise(supervisor: Supervisor, theirs: socket.socket, solo: cgroup.Hierarchies) -> NoReturn:
-    """Become the supervisor of its pod."""
+def _supervise(supervisor: Supervisor, door: int, theirs: socket.socket, solo: cgroup.Hierarchies) -> NoReturn:
+    """Become the supervisor of its pod. door: where its requests come in."""
     config = supervisor.pod.config
     try:
         os.setsid()
@@ -126,7 +131,7 @@ def _supervise(supervisor: Supervisor, theirs: socket.socket, solo: cgroup.Hiera
         # On the node's PID namespace the node's PID 1 reaps the containers' orphans: we could not tell them from ours.
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, int(not config["host_pid"]))
         theirs.send(b'{"uid": "%s", "hello": true}' % config["uid"].encode())
-        supervisor.run()
+        supervisor.run(door)
     except BaseException as error:
         said = {"error": repr(error), "at": _trail(error)}
         write_json(f"{paths.pod_dir(config['cluster'], config['uid'])}/crash.json", said)
