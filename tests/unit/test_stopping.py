@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from podlab.kube.stopping import KILL, NOTHING, SIGNAL, Stop
+from podlab.kube.stopping import AT_ONCE, KILL, NOTHING, SIGNAL, Stop
 
 NEVER = 10**6
 
@@ -13,7 +13,7 @@ def story(
     grace: float, hook: float = 0, turn: float = 0, shorter: tuple[float, float] | None = None
 ) -> dict[str, float]:
     """When the signal and when KILL come. hook: how long it takes. turn: when it is. shorter: (when, how much)."""
-    stop, said, now = Stop(grace, hook > 0, 0.0), dict[str, float](), 0.0
+    stop, said, now = Stop(grace, hook > 0 and grace > 0, 0.0), dict[str, float](), 0.0
     while KILL not in said:
         action = stop.step(now, now < hook, now >= turn)
         if action != NOTHING:
@@ -33,8 +33,10 @@ def story(
 STORIES = [
     ("nothing before it", {"grace": 30}, {SIGNAL: 0, KILL: 30}),
     ("two seconds are always given", {"grace": 1}, {SIGNAL: 0, KILL: 2}),
-    ("0 kills at once", {"grace": 0}, {KILL: 0}),
-    ("0 waits for no hook", {"grace": 0, "hook": 5}, {KILL: 0}),
+    ("KILL at once", {"grace": AT_ONCE}, {KILL: 0}),
+    ("it waits for no hook", {"grace": AT_ONCE, "hook": 5}, {KILL: 0}),
+    ("a pod's own 0", {"grace": 0}, {SIGNAL: 0, KILL: 2}),
+    ("has no time for a hook or a turn", {"grace": 0, "hook": 5, "turn": 5}, {SIGNAL: 0, KILL: 2}),
     ("a hook's time is taken off", {"grace": 30, "hook": 10}, {SIGNAL: 10, KILL: 30}),
     ("in whole seconds", {"grace": 30, "hook": 10.75}, {SIGNAL: 10.75, KILL: 30.75}),
     ("a hook that takes all of it", {"grace": 30, "hook": 29.5}, {SIGNAL: 29.5, KILL: 31.5}),
@@ -46,7 +48,7 @@ STORIES = [
     ("a shorter grace period", {"grace": 30, "shorter": (5, 3)}, {SIGNAL: 0, KILL: 8}),
     ("a longer one counts for nothing", {"grace": 30, "shorter": (5, 60)}, {SIGNAL: 0, KILL: 30}),
     ("shorter during the hook", {"grace": 30, "hook": NEVER, "shorter": (5, 3)}, {SIGNAL: 8, KILL: 10}),
-    ("0 in the middle of it", {"grace": 30, "hook": NEVER, "shorter": (5, 0)}, {KILL: 5}),
+    ("KILL in the middle of it", {"grace": 30, "hook": NEVER, "shorter": (5, AT_ONCE)}, {KILL: 5}),
     ("a shorter one leaves two seconds, too", {"grace": 30, "shorter": (5, 1)}, {SIGNAL: 0, KILL: 7}),
 ]
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 # The kubelet's minimumGracePeriodInSeconds: what a container has at least between the signal and KILL.
 MINIMUM = 2.0
+# In place of a grace period: KILL, and nothing before it.
+AT_ONCE = -1.0
 HOOK, TURN, SIGNALLED, FORCED, KILLED = "hook", "turn", "signalled", "forced", "killed"
 # What is to be done.
 NOTHING, SIGNAL, KILL = "nothing", "signal", "kill"
 
 
 class Stop:
-    """The ending of one run. grace: seconds; 0 kills at once. hook: there is a preStop hook, which begins now."""
+    """The ending of one run. grace: seconds, or AT_ONCE. hook: there is a preStop hook, which begins now."""
 
     __slots__ = ("left", "since", "stage")
 
     def __init__(self, grace: float, hook: bool, now: float) -> None:
         self.left = grace
         self.since = now
-        self.stage = FORCED if grace <= 0 else HOOK if hook else TURN
+        self.stage = FORCED if grace < 0 else HOOK if hook else TURN
 
     def step(self, now: float, hooked: bool, turn: bool) -> str:
         """What to do now. hooked: its hook is still under way. turn: nothing that ends before it runs any more."""
@@ -49,11 +51,11 @@ class Stop:
         return None if self.stage == KILLED else self.since + self.left
 
     def shorten(self, grace: float, now: float) -> None:
-        """From now on there is only so much of the grace period; it never grows. 0 kills at once."""
+        """From now on there is only so much of the grace period; it never grows."""
         if self.stage == KILLED or now + grace >= self.since + self.left:
             return
         self.since, self.left = now, grace
-        if grace <= 0:
+        if grace < 0:
             self.stage = FORCED
         elif self.stage == SIGNALLED:
             self.left = max(MINIMUM, grace)

@@ -31,13 +31,18 @@ class Ending:
         """The pod is to go; asked again, the grace period may only shrink."""
         pod = self._pod
         asked = read_json(f"{pod.directory}/delete.json", {})
-        grace = max(MINIMUM_GRACE, float(asked.get("grace", pod.config["grace"]))) if asked.get("grace") != 0 else 0.0
+        grace = max(MINIMUM_GRACE, asked.get("grace", pod.config["grace"]))
+        if asked.get("grace") == 0:
+            grace = stopping.AT_ONCE
         if not pod.deletion:
             pod.deletion = asked.get("deletionTimestamp") or timestamp()
         self.all(grace)
 
     def all(self, grace: float) -> None:
-        """Nothing is started any more, and what runs is ended: sidecars last, in reverse order."""
+        """Nothing is started any more, and what runs is ended: sidecars last, in reverse order.
+
+        grace: seconds; of a pod whose own is 0 there is no time for hooks and turns, but for the signal. Or AT_ONCE.
+        """
         pod = self._pod
         if not pod.over:
             pod.over = True

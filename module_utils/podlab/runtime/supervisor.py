@@ -13,13 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
-from ..kube import hooks, lifecycle, podstatus
+from ..kube import hooks, lifecycle, podstatus, stopping
 from ..kube.backoff import CAP, message
 from ..linux import cgroup, cgroup_end, cgroup_read, process, syscalls
 from . import sandbox, volumes
 from .attaching import Attaching
 from .crilog import timestamp
-from .ending import Ending
+from .ending import MINIMUM_GRACE, Ending
 from .ephemeral import Ephemeral
 from .hooks import Hooks
 from .podstate import PodState
@@ -100,7 +100,7 @@ class Supervisor:
     def _deadline(self) -> None:
         """It counts from the pod's start, not from a container's."""
         self.pod.failure = DEADLINE
-        self.ending.all(self.pod.config["grace"])
+        self.ending.all(max(MINIMUM_GRACE, self.pod.config["grace"]))
         self._advance()
 
     def _renewed(self) -> None:
@@ -178,7 +178,7 @@ class Supervisor:
         # OnFailure: what has succeeded does not run again, as computePodActions has it.
         again = any(run.restarts for run in pod.runs if run.kind == lifecycle.MAIN)
         if not again or pod.over or pod.config["restart_policy"] == lifecycle.NEVER:
-            self.ending.all(0)
+            self.ending.all(stopping.AT_ONCE)
             self._advance()
             return
         pod.attempt += 1
