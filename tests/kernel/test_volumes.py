@@ -290,3 +290,17 @@ class TestGroup:
 
     def test_a_host_path_is_left_alone(self, grouped: runtime.Pod, shared: pathlib.Path) -> None:
         assert {(shared / "kept").stat().st_gid, shared.stat().st_gid} == {0}
+
+
+def test_in_a_user_namespace_the_files_are_of_the_pods_root(lab: runtime.Lab) -> None:
+    """hostUsers: false: volumes of every kind are idmapped mounts, which fsGroup and modes go through."""
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 3):
+        pytest.skip("this kernel has no idmapped tmpfs")
+    box = {**SLEEP, "securityContext": {"runAsUser": 1000}, "volumeMounts": ALL}
+    planned = lab.pod(box, volumes=VOLUMES, hostUsers=False, securityContext={"fsGroup": GROUP})
+    pod = lab.start(planned, sources=SOURCES, id_base=131072)[0]
+    assert pod.said == ""
+    assert pod.sh("stat -L -c '%a %u:%g' /secret/pin /empty") == f"440 0:{GROUP}\n2777 0:{GROUP}\n"
+    assert pod.sh("cat /secret/pin /map/a; touch /empty/x /memory/x; stat -c %u /empty/x") == "1234one\n1000\n"
+    assert "Read-only file system" in pod.exec("touch", "/map/x").err
+    pod.delete(0)

@@ -231,7 +231,12 @@ def test_the_commands_of_a_pod(podlab_roots: pathlib.Path) -> None:
     web = pod(
         "web",
         shareProcessNamespace=False,
-        volumes=[{"name": "data"}, {"name": "host", "hostPath": {"path": "/srv"}}],
+        volumes=[
+            {"name": "data"},
+            {"name": "host", "hostPath": {"path": "/srv"}},
+            {"name": "login", "secret": {"secretName": "login", "items": [{"key": "pin", "path": "deep/pin"}]}},
+        ],
+        securityContext={"fsGroup": 7},
         containers=[
             {
                 "name": "c",
@@ -240,17 +245,21 @@ def test_the_commands_of_a_pod(podlab_roots: pathlib.Path) -> None:
                 "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}},
                 "volumeMounts": [
                     {"name": "data", "mountPath": "/data"},
-                    {"name": "host", "mountPath": "/data/srv", "readOnly": True},
+                    {"name": "host", "mountPath": "/data/srv", "readOnly": True, "recursiveReadOnly": "Enabled"},
+                    {"name": "login", "mountPath": "/login", "subPath": "deep"},
                 ],
             },
             {"name": "second", "image": "busybox", "command": ["sleep", "9"]},
         ],
     )
     plan = request(web, images={"busybox": {"id": "sha256:1", "layers": ["/l/bottom", "/l/top"], "config": {}}})
+    plan.machine = plan.machine._replace(memory=2**30)
+    plan.request.objects["Secret", "default", "login"] = {"data": {"pin": "MTIzNA=="}}
     steps = narrate.pod_steps(plan._config(web), "missing")
     text = "".join(f"{step.kind:<16} {step.typed()}\n" for step in steps)
     text = text.replace(str(podlab_roots), "")
     golden = ROOT / "golden" / "runtime" / "pod-steps.txt"
+    assert "MTIzNA" not in text and "1234" not in text
     assert text == golden.read_text()
 
 

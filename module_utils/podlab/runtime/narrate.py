@@ -11,7 +11,7 @@ from ..linux import cgroup, syscalls
 from ..linux.mount import overlay_options
 from ..linux.usernamespace import SIZE
 from ..step import Step
-from . import hostport, paths, sandbox
+from . import hostport, narrate_volumes, paths, sandbox
 from .container import container_id
 from .containerroot import container_mounts
 from .mapped import UNMAPPED
@@ -37,6 +37,7 @@ def pod_steps(config: Mapping[str, Any], why: str) -> Iterator[Step]:
     name = f"{config['namespace']}/{config['name']} on {config['node']}"
     identity = sandbox.sandbox_id(config["uid"], 0)
     yield Step("cgroup.create", name, ("mkdir", "-p", f"/sys/fs/cgroup/cpu/{config['cgroup_parent']}/{identity}"), why)
+    yield from narrate_volumes.steps(config, name, why)
     flags = tuple(_OPTION[kind] for kind in sandbox.own_namespaces(config))
     yield Step("sandbox.create", name, ("unshare", *flags, "--fork", "/pause"), why)
     if not config["host_users"]:
@@ -156,6 +157,8 @@ def _become(container: Mapping[str, Any], root: str) -> Iterator[str]:
 def _mount(mount: RootMount, root: str, mapped: tuple[str, ...]) -> tuple[str, ...]:
     words = [word for flag, word in _OPTIONS if mount.flags & flag] + ([mount.data] if mount.data else [])
     words += mapped if not mount.fstype and not mount.source.startswith(UNMAPPED) else ()
+    if mount.volume is not None:
+        return narrate_volumes.mount(mount, root, words)
     options = ("-o", ",".join(words)) if words else ()
     kind = ("-t", mount.fstype) if mount.fstype else ("--rbind",)
     return ("mount", *kind, *options, mount.source, f"{root}{mount.target}")
