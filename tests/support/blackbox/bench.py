@@ -78,6 +78,7 @@ class Bench:
             "@LOCKED@": "Invalid argument" if own else "Operation not permitted",
             "@DENIED@": "Operation not permitted" if v1 else "Permission denied",
             "@CGROUP@": "/kubelet/kubepods/besteffort/podUID/ID" if v1 else "/",
+            "@SEEN@": "unified " if v1 and os.path.isdir("/sys/fs/cgroup/unified") else "",
             "@SYSTEMD@": "/" if named else "",
             "@DEVICES@": _devices(),
             "@ALL_CAPS@": f"{bounding:016x}",
@@ -203,8 +204,10 @@ def _not_started(state: Mapping[str, Any]) -> bool:
 
 def differences(row: Row, found: Found, marks: Mapping[str, str]) -> list[str]:
     """What is not as it should be, in lines: podlab against what is expected, then against runc."""
-    expected = replace_marks(dict(row.expected), marks)
-    lines = [
+    # Of what is only compared there must be something.
+    expected = found.podlab if row.expected is None and found.podlab else replace_marks(dict(row.expected or {}), marks)
+    lines = [] if expected else ["the script says nothing"]
+    lines += [
         f"{key}: {found.podlab.get(key)!r}, expected {expected.get(key)!r}"
         for key in dict.fromkeys([*expected, *found.podlab])
         if found.podlab.get(key) != expected.get(key)

@@ -23,6 +23,36 @@ echo "oom_score_adj=$(cat /proc/self/oom_score_adj)"
 SOURCE = "T linux_cgroups_memory, cpus, pids; R cgroups, pids; C resources_*, limit_pid_*; T process_oom_score_adj"
 
 
+# Every file of the container's own directories that does not count something. On v2 there is one directory, whose files
+# differ from kernel to kernel.
+EVERYTHING = """
+cd /sys/fs/cgroup
+[ -e cgroup.controllers ] && echo v2=yes && exit
+counts='procs|tasks|usage|stat|pressure|threads|slabinfo|event|io_service|failcnt|current|peak'
+for f in $(find . -type f | grep -vE "^./(unified|systemd)/|$counts" | sort); do
+  echo "$f=$(head -c 300 $f 2>/dev/null | tr '\\n' ' ')"
+done
+"""
+# The image's files, and what was made beside them for mounts.
+ROOT = """
+for f in $(find / -xdev -maxdepth 2 | sort); do echo "$f=$(stat -c '%A %u:%g' $f)"; done
+"""
+HIERARCHIES = "echo \"seen=$(ls /sys/fs/cgroup | grep -xE 'systemd|unified' | tr '\\n' ' ')\""
+WIDE = (
+    Row(32, "R cgroups; C resources_*", EVERYTHING, None),
+    Row(10, "T root; R rootfs", ROOT, None),
+    Row(
+        34,
+        'R "exec (cgroup v1+hybrid joins correct cgroup)"',
+        HIERARCHIES,
+        {"seen": "@SEEN@"},
+        {"seen": "podlab shows a hybrid's v2 hierarchy; runc 1.1.5 shows systemd's, which podlab leaves alone"},
+    ),
+)
+
+WIDELY = ("none", "memory")
+
+
 def limited(name: str, shares: int, quota: str, memory: str, score: str, **resources: Any) -> Cell:
     """A container with these requests and limits."""
     expected = {
@@ -32,7 +62,11 @@ def limited(name: str, shares: int, quota: str, memory: str, score: str, **resou
         "shares": f"@SHARES {shares}@",
         "oom_score_adj": score,
     }
-    return Cell(name, [Row(32, SOURCE, READ, expected)], {"resources": resources} if resources else {})
+    return Cell(
+        name,
+        [Row(32, SOURCE, READ, expected), *(WIDE if name in WIDELY else ())],
+        {"resources": resources} if resources else {},
+    )
 
 
 LIMITS = (

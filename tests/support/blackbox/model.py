@@ -14,15 +14,16 @@ class Row(NamedTuple):
 
     number: of the list of tests that podlab reproduces. source: the test there (R: runc, C: crun, T: runtime-tools,
     V: cri-tools, K: Kubernetes' e2e). script: prints key=value lines. expected: by hand, from Kubernetes' and the OCI's
-    documents. allowed: key -> why runc may say something else there. runc: "" when runc runs the script, too; else
-    why it has no part in it. argv: a command that is executed instead of the script; its facts are its code and how
-    many lines it wrote to its standard error. naive: whether a naive runtime gets it wrong, where that is tried.
+    documents; None when the script asks for so much that runc alone is the measure. allowed: key -> why runc may say
+    something else there. runc: "" when runc runs the script, too; else why it has no part in it. argv: a command that
+    is executed instead of the script; its facts are its code and how many lines it wrote to its standard error. naive:
+    whether a naive runtime gets it wrong, where that is tried.
     """
 
     number: int
     source: str
     script: str
-    expected: Mapping[str, str]
+    expected: Mapping[str, str] | None
     allowed: Mapping[str, str] = {}
     runc: str = ""
     argv: tuple[str, ...] = ()

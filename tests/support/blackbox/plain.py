@@ -177,7 +177,11 @@ n=$(find /sys/fs/cgroup -mindepth 2 -type d | wc -l); echo "cgroups of others=$n
 mkdir /sys/fs/cgroup/x 2>&1 | sed 's/.*: /top=/'; rmdir /sys/fs/cgroup/x 2>/dev/null
 """
 
-LINKS = "for n in net ipc uts pid mnt; do readlink /proc/self/ns/$n > /made/by/me/$n; done; touch /made/by/me/done"
+LINKS = """
+for n in net ipc uts pid mnt; do readlink /proc/self/ns/$n > /made/by/me/$n; done
+touch /made/by/me/done
+echo links=told
+"""
 JOINED = """
 for i in $(seq 600); do [ -e /made/by/me/done ] && break; sleep 0.1; done
 for n in net ipc uts pid mnt; do
@@ -345,7 +349,7 @@ BEGUN = (
         {"hierarchies that can be written": "0", "cgroups of others": "0", "top": "Read-only file system"},
         {"top": "runc 1.1.5 leaves the tmpfs above the directories of cgroup v1 writable"},
     ),
-    Row(3, "T linux_ns_path; C namespace_path_sharing", LINKS, {}, naive=False),
+    Row(3, "T linux_ns_path; C namespace_path_sharing", LINKS, {"links": "told"}, naive=False),
     *HERE,
 )
 
