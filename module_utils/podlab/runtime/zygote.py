@@ -123,6 +123,8 @@ def _supervise(supervisor: Supervisor, door: int, theirs: socket.socket, solo: c
     config = supervisor.pod.config
     try:
         os.setsid()
+        # New sources may be told of before it listens: they are read at the start anyway.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         solo.attach(f"{config['cgroup_parent']}/supervisor", 0)
         # A mount namespace of its own: what it mounts for its pod goes with it, and no other pod's start sees it.
         syscalls.unshare(syscalls.CLONE_NEWNS)
