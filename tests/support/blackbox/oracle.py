@@ -54,7 +54,8 @@ class Oracle:
         return subprocess.Popen(enter, text=True, preexec_fn=self._join, **{**streams, **options})
 
     def _join(self) -> None:
-        self.hierarchies.attach(self.lab.cgroup("kubelet"), 0)
+        # Where the node's own processes are: on v2 none may be beside a pod's cgroup.
+        self.hierarchies.attach(self.lab.cgroup("init"), 0)
 
     def sh(self, *argv: str) -> str:
         """The output of a command in the node that must succeed."""
