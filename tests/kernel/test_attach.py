@@ -113,6 +113,27 @@ class TestTerminalOfAContainer:
         assert not any(entry.startswith("TERM=") for entry in environments["c4"])
         assert "TERM=xterm" in pod.exec("env", container="c4", stdin="", terminal=True).out.split()
 
+    @pytest.mark.parametrize(
+        "spec", [{"hostUsers": False}, {"hostPID": True}, {"shareProcessNamespace": True}], ids=str
+    )
+    def test_in_every_kind_of_pod(self, lab: runtime.Lab, spec: dict[str, Any]) -> None:
+        """The terminal is the container's user's, whoever he is on the machine; exec -t finds a second one."""
+        user = {"runAsUser": 1000}
+        other = lab.run_pod({"command": ["sleep", "1000"], "tty": True, "stdin": True, "securityContext": user}, **spec)
+        assert other.said == ""
+        assert other.sh("stat -c %t:%T:%u /dev/console") == "88:0:1000\n"
+        ran = other.exec("sh", "-c", "tty; ls /dev/pts", stdin="", terminal=True)
+        assert (ran.code, ran.out.split()) == (0, ["/dev/pts/1", "0", "1", "ptmx"])
+        other.delete(0)
+
+    def test_privileged(self, lab: runtime.Lab) -> None:
+        """/dev has the node's devices, but its own terminals."""
+        context = {"privileged": True}
+        other = lab.run_pod({"command": ["sleep", "1000"], "tty": True, "securityContext": context})
+        assert other.said == ""
+        assert other.sh("stat -c %t:%T /dev/console; ls /dev/pts").split() == ["88:0", "0", "ptmx"]
+        other.delete(0)
+
     def test_its_log_is_one_stream(self, pod: runtime.Pod) -> None:
         pod.exec("sh", "-c", "echo error >/proc/1/fd/2; echo output >/proc/1/fd/1")
         pod.until_log("output")

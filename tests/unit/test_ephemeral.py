@@ -7,11 +7,16 @@ from typing import Any
 import pytest
 
 from podlab.cli import debug
+from podlab.cli.pick import Picked
 from podlab.controller import read_manifests
 from podlab.errors import PodlabError
 from podlab.kube import ephemeral, lifecycle, podstatus
 from podlab.kube.containerspec import Surroundings
 from podlab.kube.ephemeral import Asked
+from podlab.runtime import ephemeral as spool
+from podlab.runtime import paths
+from podlab.runtime.files import read_json
+from support import planned
 from support.planned import cluster
 
 
@@ -115,3 +120,19 @@ def test_words_that_do_not_go_together(asked: Asked, message: str) -> None:
     with pytest.raises(PodlabError) as caught:
         debug.debug("p", asked)
     assert caught.value.message.startswith(message)
+
+
+def test_what_the_supervisor_refuses_leaves_no_trace(podlab_roots: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens in this pod's directory: its object and its spool are as before."""
+    there = {**planned.pod("p"), "metadata": {"name": "p", "namespace": "default", "uid": "u"}}
+    directory = paths.pod_dir("kind", "u")
+    planned.write(f"{directory}/pod.json", there)
+    planned.write(f"{directory}/{spool.FILE}", {"containers": [{"name": "first"}]})
+    config = {"containers": [{"name": "first"}, {"name": "d"}]}
+    monkeypatch.setattr(debug, "_config", lambda *_: config["containers"][1])
+    monkeypatch.setattr(debug.pods, "spool", lambda *_: planned.write(f"{directory}/{spool.FILE}", config))
+    new = ephemeral.container(Asked("busybox", name="d"), there)
+    with pytest.raises(PodlabError, match="the pod's supervisor does not answer"):
+        debug._add({"name": "kind"}, Picked(there, {}, True), new)
+    assert read_json(f"{directory}/pod.json") == there
+    assert spool.read(directory) == [{"name": "first"}]

@@ -68,10 +68,15 @@ def _add(state: Mapping[str, Any], picked: pick.Picked, new: Mapping[str, Any]) 
     """
     directory = paths.pod_dir(state["name"], picked.uid)
     pods.spool(state["name"], picked.uid, picked.pod["spec"]["nodeName"], _config(state, picked.pod, new))
-    pod = read_json(f"{directory}/pod.json")
-    pod["spec"].setdefault("ephemeralContainers", []).append(dict(new))
-    write_json(f"{directory}/pod.json", pod)
-    connection, _ = requests.ask(directory, ["ephemeral"], [])
+    there = read_json(f"{directory}/pod.json")
+    added = [*(there["spec"].get("ephemeralContainers") or []), dict(new)]
+    write_json(f"{directory}/pod.json", {**there, "spec": {**there["spec"], "ephemeralContainers": added}})
+    try:
+        connection, _ = requests.ask(directory, ["ephemeral"], [])
+    except PodlabError:
+        write_json(f"{directory}/pod.json", there)
+        pods.unspool(state["name"], picked.uid, new["name"])
+        raise
     connection.close()
 
 

@@ -55,6 +55,13 @@ def spool(cluster: str, uid: str, node: str, container: Mapping[str, Any]) -> No
     write_json(f"{directory}/{ephemeral.FILE}", {"containers": [*ephemeral.read(directory), confined]})
 
 
+def unspool(cluster: str, uid: str, name: str) -> None:
+    """Take back an ephemeral container that the supervisor has refused."""
+    directory = paths.pod_dir(cluster, uid)
+    left = [each for each in ephemeral.read(directory) if each["name"] != name]
+    write_json(f"{directory}/{ephemeral.FILE}", {"containers": left})
+
+
 def _node(cluster: str, name: str) -> dict[str, Any]:
     record = read_json(paths.node_file(cluster, name))
     if not record or not process.alive(record["pid"], record["start"]):
