@@ -9,6 +9,7 @@ import pytest
 
 from podlab import controller
 from podlab.errors import PodlabError
+from podlab.kube import configs
 from support.lab_objects import cluster, running
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -226,3 +227,22 @@ def test_a_node_port_that_the_lab_has_given_names_its_owner(manifests_dir, tmp_p
         "other.yaml:5: Service/late: spec.ports[0].nodePort: node port 30080 is taken by the Service default/outside. "
         "Choose another, or leave it out to be given one"
     )
+
+
+def test_an_immutable_config_map_is_refused_when_it_changes(tmp_path):
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: fixed}\ndata: {a: '1'}\nimmutable: true\n"
+    (tmp_path / "x.yaml").write_text(text)
+    made = planned(apply=(str(tmp_path),))
+    assert planned({"objects": made["objects"]}, apply=(str(tmp_path),))["said"] == ["configmap/fixed unchanged"]
+    (tmp_path / "x.yaml").write_text(text.replace("'1'", "'2'"))
+    with pytest.raises(PodlabError) as caught:
+        planned({"objects": made["objects"]}, apply=(str(tmp_path),))
+    assert "ConfigMap/fixed: data: field is immutable when `immutable` is set" in str(caught.value)
+
+
+def test_the_plan_carries_the_data_of_secrets_apart(tmp_path):
+    (tmp_path / "x.yaml").write_text("apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: value}\n")
+    made = planned(apply=(str(tmp_path),))
+    sealed = made.pop("secrets")
+    assert configs.unseal(sealed) == {"default/s": {"a": "dmFsdWU="}}
+    assert "dmFsdWU=" not in str(made) and "value" not in str(made["objects"])
