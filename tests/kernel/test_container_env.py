@@ -132,16 +132,18 @@ class TestEnvironment:
 
 def test_a_container_starts_when_what_it_waits_for_is_there(lab: runtime.Lab) -> None:
     """Of three that wait one gets what it needs, at once and without a restart; what runs keeps its environment."""
-    runs = {**SLEEP, "env": [{"name": "X", **key("configMap", "web", "A")}]}
+    label = {"name": "L", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['l']"}}}
+    runs = {**SLEEP, "env": [{"name": "X", **key("configMap", "web", "A")}, label]}
     late = {**SLEEP, "env": [{"name": "X", **key("configMap", "late", "k")}]}
-    pod = lab.start(lab.pod(runs, late), sources=SOURCES)[0]
+    pod = lab.start(lab.pod(runs, late), sources={**SOURCES, "metadata": {"labels": {"l": "old"}}})[0]
     assert "running" not in pod.container("c1")["state"]
-    pods.update(lab.name, pod.uid, {"ConfigMap/web": {"data": {"A": "new"}}, "ConfigMap/late": {"data": {"k": "v"}}})
+    changed = {"ConfigMap/web": {"data": {"A": "new"}}, "metadata": {"labels": {"l": "new"}}}
+    pods.update(lab.name, pod.uid, {**changed, "ConfigMap/late": {"data": {"k": "v"}}})
     pod.until(lambda pod: "running" in pod.container("c1")["state"])
     assert pod.container("c1")["restartCount"] == 0
-    assert (environ(pod, "c1")["X"], environ(pod)["X"]) == ("v", "map")
+    assert (environ(pod, "c1")["X"], environ(pod)["X"], environ(pod)["L"]) == ("v", "map", "old")
     assert pod.exec("sh", "-c", "echo $X").out == "map\n"
     os.kill(pod.pid(), 9)
     pod.until(lambda pod: pod.container("c0")["restartCount"] == 1 and "running" in pod.container("c0")["state"])
-    assert environ(pod)["X"] == "new"
+    assert (environ(pod)["X"], environ(pod)["L"]) == ("new", "new")
     pod.delete()

@@ -5,9 +5,10 @@ expansion; containerd's buildLinuxSpec. The pod supervisor imports this file, he
 
 An entry of a configuration's `env` is {"name", "value", "source"} or {"name", "field", "source"}. The sources:
 "image" (default PATH, HOSTNAME and the image's Env; never expanded, never seen by $(VAR)), "pod" (the manifest's env;
-expanded), "field" (a value of the downward API; not expanded), "service" (Service variables). Of ConfigMaps and Secrets
-there are {"source": "from", "object", "prefix", "optional"}, all of one, and {"source": "key", "name", "object", "key",
-"namespace", "optional"}; their values, which are not expanded either, are in what sources.py makes.
+expanded), "field" (a value of the downward API; not expanded; "metadata" names one that may change), "service" (Service
+variables). Of ConfigMaps and Secrets there are {"source": "from", "object", "prefix", "optional"}, all of one, and
+{"source": "key", "name", "object", "key", "namespace", "optional"}; their values, which are not expanded either, are in
+what sources.py makes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import PodlabError
+from . import payload
 
 # containerd's WithTTY
 TERMINAL = ("TERM", "xterm")
@@ -96,7 +98,7 @@ def kubelet_env(
         if entry["source"] == "pod":
             own[entry["name"]] = expand(entry["value"], {**services, **own})
         elif entry["source"] == "field":
-            own[entry["name"]] = entry["value"] if "value" in entry else facts[entry["field"]]
+            own[entry["name"]] = _field(entry, facts, (objects or {}).get("metadata"))
         elif entry["source"] == "from":
             values = _values(entry, objects or {})
             own.update({entry["prefix"] + key: _text(entry, values[key]) for key in sorted(values)})
@@ -105,6 +107,13 @@ def kubelet_env(
     for name, value in services.items():
         own.setdefault(name, value)
     return own
+
+
+def _field(entry: Mapping[str, Any], facts: Mapping[str, str], metadata: Mapping[str, Any] | None) -> str:
+    """A value of the downward API: as it is now when it may change, else as it was when the pod was made."""
+    if metadata is not None and "metadata" in entry:
+        return payload.field(entry["metadata"], metadata)
+    return str(entry["value"]) if "value" in entry else facts[entry["field"]]
 
 
 def _values(entry: Mapping[str, Any], objects: Mapping[str, Any]) -> Mapping[str, str]:

@@ -53,7 +53,9 @@ def _entry(
         field = source["fieldRef"]["fieldPath"]
         if field in fieldrefs.LATE:
             return {"name": name, "field": field, "source": "field"}
-        return {"name": name, "value": fieldrefs.value(field, pod, node), "source": "field"}
+        made = {"name": name, "value": fieldrefs.value(field, pod, node), "source": "field"}
+        # Labels and annotations may change while a pod is there.
+        return {**made, "metadata": field} if fieldrefs.may_change(field) else made
     if "resourceFieldRef" in source:
         value = resource_value(source["resourceFieldRef"], pod, container, capacity)
         return {"name": name, "value": value, "source": "field"}

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 LATE = ("status.podIP", "status.podIPs")
 
 
+def may_change(path: str) -> bool:
+    """Whether the field is a label or an annotation: those change while a pod is there."""
+    return path.startswith(("metadata.labels[", "metadata.annotations["))
+
+
 def value(path: str, pod: Mapping[str, Any], node: Node) -> str:
     """The value of a downward API field that is known before the pod runs."""
     metadata, spec = pod["metadata"], pod["spec"]

@@ -2,13 +2,16 @@
 
 {"ConfigMap/NAME": {"data", "binaryData"}, "Secret/NAME": {"data"}, "metadata": {...}}: what there is of each object
 that the pod names, base64 where the object has it so; an object that is not there has no key. "metadata" is there for
-downwardAPI volumes. A container takes its environment from it at each start, a volume whenever the file changes.
+downwardAPI volumes and for variables of labels and annotations. A container takes its environment from it at each
+start, a volume whenever the file changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from . import fieldrefs
 
 Objects = Mapping[tuple[str, str, str], Mapping[str, Any]]
 _FIELDS = {"ConfigMap": ("data", "binaryData"), "Secret": ("data",)}
@@ -24,7 +27,7 @@ def of_pod(pod: Mapping[str, Any], objects: Objects) -> dict[str, Any]:
         thing = objects.get((kind, metadata["namespace"], name))
         if thing is not None:
             made[f"{kind}/{name}"] = {field: dict(thing[field]) for field in _FIELDS[kind] if thing.get(field)}
-    if any(_shows_metadata(volume) for volume in spec.get("volumes") or []):
+    if any(_shows_metadata(volume) for volume in spec.get("volumes") or []) or _env_of_metadata(spec):
         made["metadata"] = {key: metadata[key] for key in METADATA if metadata.get(key)}
     return made
 
@@ -49,6 +52,13 @@ def _both(thing: Mapping[str, Any], config_map: str, secret: str) -> Iterator[tu
         name = reference.get("name") or reference.get("secretName")
         if name:
             yield kind, name
+
+
+def _env_of_metadata(spec: Mapping[str, Any]) -> bool:
+    """Whether a variable is a label or an annotation of the pod."""
+    entries = [e for group in _CONTAINERS for each in spec.get(group) or [] for e in each.get("env") or []]
+    paths = (((entry.get("valueFrom") or {}).get("fieldRef") or {}).get("fieldPath") or "" for entry in entries)
+    return any(fieldrefs.may_change(path) for path in paths)
 
 
 def _shows_metadata(volume: Mapping[str, Any]) -> bool:

@@ -34,8 +34,8 @@ def pairs(config: Mapping[str, Any], container: Mapping[str, Any], facts: Mappin
 
 
 def is_dynamic(container: Mapping[str, Any]) -> bool:
-    """Whether ConfigMaps or Secrets have a part in it."""
-    return any(entry["source"] in _DYNAMIC for entry in container["env"])
+    """Whether anything has a part in it that may change while the pod is there."""
+    return any(entry["source"] in _DYNAMIC or "metadata" in entry for entry in container["env"])
 
 
 def _file(config: Mapping[str, Any], container: Mapping[str, Any]) -> str:
