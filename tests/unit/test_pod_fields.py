@@ -41,6 +41,10 @@ def test_no_field_of_the_schema_is_outside_of_the_table():
     assert [path for path in paths if not is_told(path)] == []
 
 
+def test_every_refusal_says_why():
+    assert [row.path for row in ROWS if not row.decided] == []
+
+
 def pod_with(path, value):
     """A pod that sets the field at a path, nothing else."""
     for part in reversed(path.split(".")):

@@ -14,6 +14,7 @@ _NO_STORAGE = "there is no storage system behind a lab"
 _GONE = "Kubernetes has removed it"
 _NO_CLASSES = "pods do not preempt each other, and there are no PriorityClasses but the two that every cluster has"
 _NO_WINDOWS = "nodes are Linux"
+_ALPHA = "Kubernetes itself has it behind an alpha feature gate, which is off"
 
 
 class Reason(NamedTuple):
@@ -49,7 +50,7 @@ REASONS: dict[str, Reason] = {
         "it cannot be set on create, as in Kubernetes", "Add one to the running pod: ./lab debug POD --image IMAGE"
     ),
     "evictionResponders": Reason("nobody evicts pods from a lab"),
-    "imagePullSecrets": Reason(f"{_NO_API} that has Secrets of registries", "Log in to the registry on the machine"),
+    "imagePullSecrets": Reason("images are pulled without credentials", "Use an image that anybody may pull"),
     "overhead": Reason("it belongs to RuntimeClasses, and there is one runtime"),
     "preemptionPolicy": Reason("pods do not preempt each other"),
     "priority": Reason(_NO_CLASSES),
@@ -61,7 +62,9 @@ REASONS: dict[str, Reason] = {
     "schedulingGroup": Reason("pods are placed one by one"),
     "schedulerName": Reason("there is one scheduler"),
     "topologySpreadConstraints": Reason("the pods of a workload spread over the nodes that fit anyway"),
+    "spec.resources": Reason("a pod has what its containers have", "Set resources of the containers"),
     # -- containers
+    "httpGet.protocol": Reason("requests go by HTTP/1.1, as they do without it"),
     "resizePolicy": Reason("a running container keeps its resources", "Change resources: the pod is made anew"),
     "volumes.image": Reason(
         "images are not mounted as volumes", "Copy the files in an init container into an emptyDir"
@@ -75,6 +78,9 @@ REASONS: dict[str, Reason] = {
         "the environment comes from manifests, not from files that containers write", "Use configMapKeyRef"
     ),
     "volumeDevices": Reason("there are no volumes that are block devices", "Use hostPath with type BlockDevice"),
+    # -- volumes
+    "emptyDir.mode": Reason(_ALPHA),
+    "defaultUser": Reason(_ALPHA),
     # -- security
     "appArmorProfile": Reason("podlab loads no AppArmor profiles"),
     "seLinuxOptions": Reason("podlab labels nothing for SELinux"),
