@@ -72,6 +72,7 @@ class Bench:
             "@NS@": " ".join(os.readlink(f"/proc/{each}/ns/{kind}") for each in (pid, "self") for kind in KINDS),
             "@MASKED@": " ".join(oci.MASKED),
             "@READONLY@": " ".join(oci.READONLY),
+            "@NODE@": self.lab.record["name"],
             "@HOST@": str(self.directory),
             "@TOOLS@": str(self.directory / "tools"),
             "@USERNS@": "made" if own else "refused",

@@ -185,7 +185,9 @@ def rootfs_propagation(container: Mapping[str, Any]) -> dict[str, str]:
 
 
 def hostname(pod: Mapping[str, Any]) -> str:
-    """The pod's own name, cut to what the kernel takes."""
+    """The pod's own name, cut to what the kernel takes; the node's where the pod has none."""
+    if of_node(pod, "uts"):
+        return str(pod["spec"]["nodeName"])
     return str(pod["spec"].get("hostname") or pod["metadata"]["name"][:63].rstrip("-."))
 
 

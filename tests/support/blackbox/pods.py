@@ -60,7 +60,9 @@ LONG = Case(
 
 def host(name: str, expected: dict[str, str], **spec: bool) -> Case:
     """A pod that shares namespaces with its node."""
-    rows = [Row(8, HOST_SOURCE, NAMESPACES, {**USUAL, **expected})]
+    own = "@NODE@" if "uts" in expected else name
+    named = {**dict.fromkeys(("hostname", "HOSTNAME", "file"), own), "domain": "(none)"}
+    rows = [Row(8, HOST_SOURCE, NAMESPACES, {**USUAL, **expected}), Row(9, "V HostNetwork", NAMES, named)]
     return Case(name, [Cell("c", rows)], spec)
 
 
