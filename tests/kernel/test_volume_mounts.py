@@ -250,6 +250,23 @@ class TestPropagation:
             lab.in_node("umount", str(host / name))
         assert str(host) not in lab.in_node("cat", "/proc/self/mountinfo")
 
+    @pytest.mark.parametrize("medium", ["", "Memory"])
+    def test_from_container_to_container(self, lab: runtime.Lab, medium: str) -> None:
+        """By way of an emptyDir: one passes on, another receives, a third keeps to itself."""
+        privileged = {"securityContext": {"privileged": True}}
+        boxes = [
+            {**privileged, "volumeMounts": [at("/v", mountPropagation=kind)]}
+            for kind in ("Bidirectional", "HostToContainer", "None")
+        ]
+        pod = with_volume(lab, {"emptyDir": {"medium": medium}}, *boxes)
+        assert pod.said == ""
+        pod.sh("mkdir /v/m; mount -t tmpfs of-the-first /v/m; echo 1 > /v/m/f", container="c0")
+        assert ["/v/m" in table(pod, name) for name in ("c0", "c1", "c2")] == [True, True, False]
+        assert pod.sh("cat /v/m/f", container="c1") == "1\n"
+        pod.delete(0)
+        assert not os.path.exists(paths.pod_data_dir(lab.name, pod.uid))
+        assert "of-the-first" not in lab.in_node("cat", "/proc/self/mountinfo")
+
     NEEDED = {"HostToContainer": "shared or slave", "Bidirectional": "shared"}
 
     @pytest.mark.parametrize("kind", NEEDED)

@@ -90,9 +90,10 @@ def _sub_path(entry: Mapping[str, Any], known: Mapping[str, str]) -> str:
 def _namespace(config: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[None]:
     """In it a volume is opened: the node's mount namespace when what is mounted in it is to reach the node.
 
-    The supervisor's own namespace receives from the node's and gives nothing back.
+    The supervisor's own namespace receives from the node's and gives nothing back; it has the volumes in memory.
     """
-    if entry["propagation"] != "Bidirectional" or config["volumes"][entry["volume"]]["kind"] != "hostPath":
+    volume = config["volumes"][entry["volume"]]
+    if entry["propagation"] != "Bidirectional" or volumes.in_memory(volume):
         yield
         return
     home, node = (os.open(f"/proc/{who}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC) for who in ("self", "1"))

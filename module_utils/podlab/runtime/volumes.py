@@ -65,7 +65,7 @@ def path_of(config: Mapping[str, Any], name: str) -> str:
 
 
 def _set_up_empty_dir(path: str, volume: Mapping[str, Any], sources: Mapping[str, Any]) -> None:
-    if _make_directory(path, volume["medium"] == "Memory", volume["size"]):
+    if _make_directory(path, in_memory(volume), volume["size"]):
         _with_directory(path, lambda fd: fsgroup.give(fd, volume["fs_group"]))
 
 
@@ -87,7 +87,14 @@ def _make_directory(path: str, memory: bool, size: int | None) -> bool:
     os.chmod(path, 0o777)
     if memory:
         mount_memory(path, f"mode=1777,size={size}" if size else "mode=1777")
+        # As on a node, where everything is shared: what one container mounts in it can reach another.
+        syscalls.mount(None, path, None, syscalls.MS_SHARED)
     return True
+
+
+def in_memory(volume: Mapping[str, Any]) -> bool:
+    """Whether the volume is a mount of the supervisor's."""
+    return bool(volume.get("memory")) or volume.get("medium") == "Memory"
 
 
 def mount_memory(path: str, options: str) -> None:
