@@ -124,9 +124,12 @@ def test_the_first_failure_ends_what_still_runs(files: pathlib.Path) -> None:
         MARKED + f"def test_a():\n    os.open({str(files / 'begun')!r}, os.O_RDONLY)\n    assert False\n"
     )
     (files / "test_b.py").write_text(
-        MARKED + "import signal\n@pytest.fixture\ndef made():\n"
+        MARKED + "import select, signal\n@pytest.fixture\ndef made():\n"
         f"    os.mkdir({str(made)!r})\n    yield\n    os.rename({str(made)!r}, {str(made)!r} + '.gone')\n"
-        f"def test_b(made):\n    os.open({str(files / 'begun')!r}, os.O_WRONLY)\n    signal.pause()\n"
+        # A signal that comes before select(2) does is in the pipe.
+        "def test_b(made):\n    read, write = os.pipe()\n    os.set_blocking(write, False)\n"
+        "    signal.set_wakeup_fd(write)\n"
+        f"    os.open({str(files / 'begun')!r}, os.O_WRONLY)\n    select.select([read], [], [])\n    os.read(read, 1)\n"
     )
     done = run(files, "-x")
     assert done.returncode == 1
