@@ -20,22 +20,44 @@ pytestmark = [pytest.mark.kernel, pytest.mark.own_machine("cgroups")]
 PODS = int(os.environ.get("PODLAB_CHURN_PODS", "20"))
 ROUNDS = 10
 SLEEP: dict[str, Any] = {"command": ["sleep", "1000"]}
+RUN = {"image": "busybox", "command": ["true"]}
+SIDE = {"image": "busybox", "command": ["sleep", "1000"], "restartPolicy": "Always"}
 MEMORY = {"name": "memory", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
 DISK = {"name": "disk", "emptyDir": {}}
 MOUNTED = {"volumeMounts": [{"name": "memory", "mountPath": "/memory"}, {"name": "disk", "mountPath": "/disk"}]}
+Shape = tuple[tuple[dict[str, Any], ...], dict[str, Any]]
 # What pods are made of in turn.
-SHAPES: tuple[tuple[tuple[dict[str, Any], ...], dict[str, Any]], ...] = (
+SHAPES: tuple[Shape, ...] = (
     ((SLEEP,), {}),
     (({**SLEEP, **MOUNTED}, SLEEP), {"volumes": [MEMORY, DISK]}),
     ((SLEEP, SLEEP), {"shareProcessNamespace": True}),
     (({"command": ["sh", "-c", "trap '' TERM; sleep 1000 & wait"]},), {"terminationGracePeriodSeconds": 0}),
     (({**SLEEP, "readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1}},), {}),
+    ((SLEEP,), {"hostUsers": False}),
+    ((SLEEP,), {"hostNetwork": True, "hostPID": True, "hostIPC": True}),
+    (
+        ({**SLEEP, "tty": True, "stdin": True},),
+        {"initContainers": [{"name": "first", **RUN}, {"name": "side", **SIDE}]},
+    ),
+    (({**SLEEP, "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},), {}),
 )
+
+
+def shape(place: int) -> Shape:
+    """What the pod of this place is made of; every fifth has a port of the node, too."""
+    containers, spec = SHAPES[place % len(SHAPES)]
+    if place % 5 == 0 and "hostNetwork" not in spec:
+        ports = [{"containerPort": 80, "hostPort": 20000 + place}]
+        containers = ({**containers[0], "ports": ports}, *containers[1:])
+    return containers, spec
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runtime.Lab]:
     with runtime.used_node(tmp_path_factory.mktemp("lab")) as made:
+        # Each once, for what stays of the first of a kind: the chains of host ports, as the CNI plugin's, and filters.
+        for containers, spec in map(shape, range(len(SHAPES))):
+            made.run_pod(*containers, **spec).delete(0)
         yield made
 
 
@@ -78,8 +100,8 @@ def descriptors(lab: runtime.Lab) -> dict[str, int]:
 def test_ten_rounds_of_many_pods_leave_nothing(lab: runtime.Lab) -> None:
     before, held = everything(lab), descriptors(lab)
     for number in range(ROUNDS):
-        shapes = [SHAPES[place % len(SHAPES)] for place in range(PODS)]
-        planned = [lab.pod(*made, name=f"r{number}-{place}", **spec) for place, (made, spec) in enumerate(shapes)]
+        shapes = enumerate(map(shape, range(PODS)))
+        planned = [lab.pod(*made, name=f"r{number}-{place}", **spec) for place, (made, spec) in shapes]
         started = lab.start(*planned)
         assert [pod.said for pod in started] == [""] * PODS
         ends = [pods.ask_to_go(lab.name, pod.uid, 0) for pod in started]

@@ -66,7 +66,8 @@ def pods(lab: runtime.Lab, shared: pathlib.Path) -> list[runtime.Pod]:
     made = lab.start(first, second)
     assert [pod.said for pod in made] == ["", ""]
     for pod in made:
-        pod.until(lambda pod: "running" in pod.container("c2")["state"])
+        # The only probe that there will be has been: no trace of the lab shows its process.
+        pod.until(lambda pod: "running" in pod.container("c2")["state"] and pod.container()["ready"])
     return made
 
 
