@@ -76,6 +76,8 @@ class Lane:
         # Nothing that a test starts may hold the session up.
         os.set_inheritable(told, False)
         self.told = os.fdopen(told, "w", encoding="utf-8")
+        # Whoever runs the tests in the background has them ignore what a session ends its lanes by.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         data = self.config.hook.pytest_report_to_serializable(config=self.config, report=report)
