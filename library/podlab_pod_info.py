@@ -9,6 +9,7 @@ module: podlab_pod_info
 short_description: Read a lab's nodes, pods, Services and objects
 description:
   - Returns the state of a lab on this machine as plain data. Reads files and C(/proc) only, and changes nothing.
+  - The objects have the data of Secrets, which C(-v) and C(debug) would print; C(no_log) keeps it from that.
 version_added: "0.1.0"
 options:
   cluster:
