@@ -93,6 +93,25 @@ def test_it_takes_all_and_again_nothing(made: runtime.Lab) -> None:
     assert lab.removal(NAME, lab.find(NAME)) == []
 
 
+def test_what_a_run_that_was_killed_at_once_has_left_goes(images: Mapping[str, Any]) -> None:
+    """The cgroup above all labs', in one tree only."""
+    cgroup.detect().single().create("podlab")
+    assert lab.find(NAME).names() == ["cgroup podlab"]
+    take_away()
+    assert_gone()
+
+
+def test_the_cgroup_above_another_labs_is_not_taken(images: Mapping[str, Any]) -> None:
+    hierarchies = cgroup.detect()
+    hierarchies.single().create("podlab")
+    found = lab.find(NAME)
+    hierarchies.create("podlab/another")
+    apply(lab.removal(NAME, found))
+    assert lab.find(NAME).names() == []
+    assert hierarchies.exists("podlab/another")
+    hierarchies.remove("podlab")
+
+
 def test_the_images_stay(made: runtime.Lab) -> None:
     take_away()
     assert os.path.isdir(paths.images_dir())

@@ -69,12 +69,20 @@ def find(cluster: str, purge: bool = False) -> Found:
     return Found(
         tuple((pid, process.start_time(pid), process.command(pid)) for pid in sorted(pids)),
         tuple(name for name in netns.names() if is_ours(cluster, name)),
-        root if hierarchies.exists(root) else "",
+        _cgroup(hierarchies, root),
         _uplink(cluster),
         tuple(directory for directory in directories if os.path.isdir(directory)),
         tuple(gateway.removal(cluster, seen)),
         tuple(seen.chains(cluster)),
     )
+
+
+def _cgroup(hierarchies: cgroup.Hierarchies, root: str) -> str:
+    """The lab's, or the one above all labs' when a run that was killed has left nothing but that; else empty."""
+    above = os.path.dirname(root)
+    if hierarchies.exists(root):
+        return root
+    return above if hierarchies.exists(above) and not hierarchies.children(above) else ""
 
 
 def is_ours(cluster: str, namespace: str) -> bool:
@@ -146,10 +154,12 @@ def _delete_link(name: str) -> None:
 
 
 def _remove_cgroup(path: str) -> None:
-    hierarchies = cgroup.detect()
-    hierarchies.kill(path)
-    hierarchies.remove(path)
-    hierarchies.remove_if_empty(os.path.dirname(path))
+    hierarchies, above = cgroup.detect(), os.path.dirname(path)
+    if above:
+        hierarchies.kill(path)
+        hierarchies.remove(path)
+    # What is above all labs goes only when no other lab is there by now.
+    hierarchies.remove_if_empty(above or path)
 
 
 def remove_tree(path: str) -> None:
