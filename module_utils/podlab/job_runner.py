@@ -50,8 +50,8 @@ def act(cluster: str, now: float) -> None:
     new = [pod for uid, pod in wanted.items() if uid not in there]
     for state_word, pods in (("absent", unwanted), ("present", new)):
         if pods:
-            todo = Pods(Request({**given, "pods": pods, "state": state_word}))
-            todo.apply(todo.items())
+            pods_plan = Pods(Request({**given, "pods": pods, "state": state_word}))
+            pods_plan.apply(pods_plan.items())
     refuse(problem for problem in made.problems if problem.level == "error")
 
 
